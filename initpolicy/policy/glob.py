@@ -202,9 +202,15 @@ _Piece = TypeVar("_Piece")
 
 
 def _place_pieces(
-    pieces: Sequence[_Piece], length: int, place: Callable[[_Piece, int], _Placed | None]
+    pieces: Sequence[_Piece],
+    length: int,
+    place: Callable[[_Piece, int], _Placed | None],
+    last_starts: range,
 ) -> _Captures | None:
-    """Place the pieces between stars: the first at 0, the last at the end, others leftmost."""
+    """Place the pieces between stars: the first at 0, the last at the end, others leftmost.
+
+    Of `last_starts`, one at most is where the last piece begins if it ends at the end.
+    """
     placed = place(pieces[0], 0)
     if placed is None:
         return None
@@ -220,9 +226,8 @@ def _place_pieces(
                 break
         else:
             return None
-    # At most one start makes the last piece end at the end, and it is most often close to it.
-    for start in range(length, end - 1, -1):
-        placed = place(pieces[-1], start)
+    for start in last_starts:
+        placed = place(pieces[-1], start) if start >= end else None
         if placed is not None and placed[0] == length:
             return captures + placed[1]
     return None
@@ -302,10 +307,17 @@ def _match_segment(
 ) -> _Captures | None:
     if not text:
         return None
+    last = segment.pieces[-1]
+    if any(isinstance(token, _Capture) for token in last):
+        last_starts = range(len(text) + 1)
+    else:
+        start = len(text) - sum(len(token) if isinstance(token, str) else 1 for token in last)
+        last_starts = range(start, start + 1)
     return _place_pieces(
         segment.pieces,
         len(text),
         lambda tokens, start: _place_tokens(tokens, text, start, required),
+        last_starts,
     )
 
 
@@ -353,23 +365,25 @@ class _Path:
         return None
 
     def _match(self, segments: Sequence[str], required: tuple[str, int] | None) -> _Captures | None:
+        length = len(segments)
+
         def place(piece: tuple[_Segment, ...], start: int) -> _Placed | None:
             end = start + len(piece)
-            if end > len(segments):
+            if end > length:
                 return None
             captures: _Captures = ()
-            for segment, text in zip(piece, segments[start:end], strict=True):
-                if segment.literal is not None:
-                    if segment.literal != text:
+            for position, segment in enumerate(piece, start):
+                if segment.literal is None:
+                    found = _match_segment(segment, segments[position], required)
+                    if found is None:
                         return None
-                    continue
-                found = _match_segment(segment, text, required)
-                if found is None:
+                    captures += found
+                elif segment.literal != segments[position]:
                     return None
-                captures += found
             return end, captures
 
-        return _place_pieces(self.pieces, len(segments), place)
+        last_start = length - len(self.pieces[-1])
+        return _place_pieces(self.pieces, length, place, range(last_start, last_start + 1))
 
 
 def _numbers(segments: Sequence[str], at_least: int) -> list[int]:
@@ -392,12 +406,13 @@ class _Pattern:
     captures: frozenset[str] = field(compare=False, repr=False)
     _paths: tuple[_Path, ...] = field(compare=False, repr=False)
 
-    def _match(self, segments: Sequence[str]) -> dict[str, int] | None:
-        for path in self._paths:
-            captures = path.match(segments)
-            if captures is not None:
-                return dict(captures)
-        return None
+
+def _match_first(paths: Iterable[_Path], segments: Sequence[str]) -> _Captures | None:
+    for path in paths:
+        captures = path.match(segments)
+        if captures is not None:
+            return captures
+    return None
 
 
 def _captures(alternatives: Iterable[_Tokens]) -> frozenset[str]:
@@ -448,7 +463,13 @@ class NamePattern(_Pattern):
 
     def match(self, name: str) -> dict[str, int] | None:
         """Give the captured numbers if the whole name matches, and None if it does not."""
-        return self._match(name.split(".") if name else [])
+        captures = _match_name(self._paths, name)
+        return None if captures is None else dict(captures)
+
+
+@lru_cache(maxsize=1 << 16)
+def _match_name(paths: tuple[_Path, ...], name: str) -> _Captures | None:
+    return _match_first(paths, name.split(".") if name else [])
 
 
 @lru_cache(maxsize=1024)
@@ -485,7 +506,8 @@ class WordPattern(_Pattern):
 
     def match(self, word: str) -> dict[str, int] | None:
         """Give the captured numbers if the whole word matches, and None if it does not."""
-        return self._match([word])
+        captures = _match_first(self._paths, [word])
+        return None if captures is None else dict(captures)
 
 
 @lru_cache(maxsize=1024)
