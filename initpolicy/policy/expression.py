@@ -19,6 +19,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from keyword import iskeyword
 from numbers import Real
@@ -393,7 +394,7 @@ class _Evaluation:
         if _is_sequence(value):
             raise self.error(f'{name} is several numbers; write one of them, as in "{name}[0]"')
         if not isinstance(value, Real):
-            raise self.error(f"{name} is a {type(value).__name__}, not a number")
+            raise self.error(f"{name} is of type {type(value).__name__}, not a number")
         try:
             number = float(value)
         except (ArithmeticError, ValueError, TypeError):
@@ -482,16 +483,18 @@ def _count(number: int, noun: str) -> str:
 
 def _show(value: Any) -> str:
     """Show a value of the scope in a few characters."""
+    if not _is_sequence(value):
+        return _show_one(value)
+    shown = [_show_one(element) for element in value[:8]]
+    return f"[{', '.join([*shown, '...'] if len(value) > 8 else shown)}]"
+
+
+def _show_one(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if _is_sequence(value):
-        elements = [_show(element) for element in value[:8]] + ["..."] * (len(value) > 8)
-        return f"[{', '.join(elements)}]"
     if isinstance(value, int) and abs(value) < 10**15:
         return str(value)
     if isinstance(value, Real):
-        try:
+        with suppress(ArithmeticError, ValueError, TypeError):
             return f"{float(value):g}"
-        except (ArithmeticError, ValueError, TypeError):
-            pass
-    return f"a {type(value).__name__}"
+    return f"<{type(value).__name__}>"
