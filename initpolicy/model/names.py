@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from torch import nn
 
@@ -13,6 +15,8 @@ _WRAPPED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_
 
 # Wrappers that use a name which a user's module may well have: "module".
 _WRAPPERS = frozenset({"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel"})
+
+_SUSPECT = _WRAPPED | {"module"}
 
 # Modules shared within shared modules have exponentially many names. Whatever is beyond this many
 # names of one module is an alias that nobody can have meant to write.
@@ -45,39 +49,43 @@ def join(module_name: str, local_name: str) -> str:
     return f"{module_name}.{local_name}" if module_name else local_name
 
 
-def walk(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Every clean name with its module, in the order of `named_modules`, the root as `""`.
+class Visit(NamedTuple):
+    """One module under one of its names."""
 
-    A shared module comes once for each of its names, up to `MAX_NAMES`. A wrapper has the name of
-    what it wraps and comes before it. A module inside itself is not entered a second time.
+    name: str
+    module: nn.Module
+    wraps: bool
+    """Whether the module only wraps another one, whose name it then has."""
+
+
+def walk(model: nn.Module) -> Iterator[Visit]:
+    """Visit every module under every clean name, in the order of `named_modules`.
+
+    The root is called `""`. A shared module is visited once for each of its names, up to
+    `MAX_NAMES`. A wrapper comes before what it wraps. A module inside itself is not entered a
+    second time.
 
     >>> block = nn.Sequential(nn.ReLU())
-    >>> [name for name, module in walk(nn.ModuleDict({"a": block, "b": block}))]
+    >>> [visit.name for visit in walk(nn.ModuleDict({"a": block, "b": block}))]
     ['', 'a', 'a.0', 'b', 'b.0']
     """
-    found: list[tuple[str, nn.Module]] = []
-    visits: Counter[int] = Counter()
+    names: Counter[int] = Counter()
     ancestors: set[int] = set()
 
-    def visit(name: str, module: nn.Module) -> None:
+    def visit(name: str, module: nn.Module) -> Iterator[Visit]:
         identity = id(module)
-        if identity in ancestors or visits[identity] == MAX_NAMES:
+        if identity in ancestors or names[identity] == MAX_NAMES:
             return
-        visits[identity] += 1
-        found.append((name, module))
+        names[identity] += 1
+        inside = children(module)
+        wrapped = {
+            segment for segment in _SUSPECT.intersection(inside.keys()) if hidden(module, segment)
+        }
+        yield Visit(name, module, bool(wrapped))
         ancestors.add(identity)
-        for segment, child in children(module):
-            visit(name if hidden(module, segment) else join(name, segment), child)
+        for segment, child in inside.items():
+            if child is not None:
+                yield from visit(name if segment in wrapped else join(name, segment), child)
         ancestors.remove(identity)
 
-    visit("", model)
-    return found
-
-
-def is_wrapper(module: nn.Module) -> bool:
-    """Whether `module` only wraps another one, whose name it then has.
-
-    >>> is_wrapper(nn.DataParallel(nn.Linear(1, 1)))
-    True
-    """
-    return any(hidden(module, segment) for segment, _ in children(module))
+    return visit("", model)

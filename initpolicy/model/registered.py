@@ -7,7 +7,7 @@ the second name of a shared module and every entry that is None, and both matter
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -16,11 +16,9 @@ from torch import nn
 Kind = Literal["parameter", "buffer"]
 
 
-def children(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Each child of `module` under each of its names."""
-    for name, child in module._modules.items():
-        if child is not None:
-            yield name, child
+def children(module: nn.Module) -> Mapping[str, nn.Module | None]:
+    """Map each name of a child of `module` to the child, or to None where there is none."""
+    return module._modules
 
 
 def tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor, Kind, bool]]:

@@ -16,11 +16,11 @@ from torch.nn.parameter import Parameter, is_lazy
 
 from initpolicy.model.errors import ModelError
 from initpolicy.model.facts import Facts
-from initpolicy.model.names import is_wrapper, join, walk
+from initpolicy.model.names import join, walk
 from initpolicy.model.registered import Kind, tensors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Site:
     """One name under which a tensor hangs."""
 
@@ -36,7 +36,7 @@ class Site:
     """Whether `state_dict` holds the tensor under this name; always true of a parameter."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Slot:
     """One tensor, with every name it has; two slots are equal only if they are the same."""
 
@@ -111,7 +111,7 @@ class Slot:
         return Facts(self.shape, str(self.dtype).removeprefix("torch."))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ModuleEntry:
     """One module, with every name it has, the canonical one first."""
 
@@ -159,53 +159,84 @@ def read(model: nn.Module) -> Inventory:
     0.weight (4, 4) ['1.weight']
     1.bias (4,) []
     """
-    modules: dict[int, tuple[nn.Module, dict[str, None]]] = {}
-    found: dict[Hashable, dict[str, tuple[Site, torch.Tensor]]] = {}
-    owners: dict[str, tuple[Hashable, Site]] = {}
-    for module_name, module in walk(model):
-        if not is_wrapper(module):
-            modules.setdefault(id(module), (module, {}))[1][module_name] = None
+    # A tuple for each module and tensor, and nothing else that the garbage collector tracks: its
+    # passes over a large model take longer than the reading.
+    modules: dict[int, nn.Module] = {}
+    names: dict[int, tuple[str, ...]] = {}
+    held: dict[int, torch.Tensor] = {}
+    sites: dict[int, tuple[Site, ...]] = {}
+    owners: dict[str, int] = {}
+    memory = _Memory()
+    for module_name, module, wraps in walk(model):
+        if not wraps:
+            modules[id(module)] = module
+            names[id(module)] = (*names.get(id(module), ()), module_name)
         for local_name, tensor, kind, persistent in tensors(module):
             name = join(module_name, local_name)
+            identity = memory.identity(tensor)
+            others = sites.get(identity, ())
+            if name in owners:
+                # A wrapper may hang a tensor of what it wraps under the same name once more.
+                if owners[name] == identity:
+                    continue
+                raise _same_name(name, sites[owners[name]], module)
+            owners[name] = identity
+            if not others or (kind == "parameter" and all(o.kind == "buffer" for o in others)):
+                held[identity] = tensor
             site = Site(name, module_name, module, local_name, kind, persistent)
-            identity = _identity(tensor)
-            owner, first = owners.setdefault(name, (identity, site))
-            if owner != identity:
-                raise _same_name(first, site)
-            found.setdefault(identity, {}).setdefault(name, (site, tensor))
+            sites[identity] = (*others, site)
     return Inventory(
-        tuple(ModuleEntry(tuple(names), module) for module, names in modules.values()),
-        tuple(_slot(list(hung.values())) for hung in found.values()),
+        tuple(ModuleEntry(names[key], module) for key, module in modules.items()),
+        tuple(Slot(held[key], _parameters_first(hung)) for key, hung in sites.items()),
     )
 
 
-def _slot(hung: list[tuple[Site, torch.Tensor]]) -> Slot:
-    hung.sort(key=lambda site_and_tensor: site_and_tensor[0].kind == "buffer")
-    return Slot(hung[0][1], tuple(site for site, _ in hung))
+def _parameters_first(sites: tuple[Site, ...]) -> tuple[Site, ...]:
+    if len(sites) == 1:
+        return sites
+    return tuple(sorted(sites, key=lambda site: site.kind == "buffer"))
 
 
-def _identity(tensor: torch.Tensor) -> Hashable:
-    """Equal for two tensors if writing one writes exactly the other."""
-    # Subclasses (DTensor, fake and quantized tensors) keep their memory elsewhere, and lazy ones
-    # have none: an address would say nothing about them.
-    if type(tensor) not in (torch.Tensor, Parameter) or tensor.layout is not torch.strided:
-        return id(tensor)
-    if tensor.numel() == 0:
-        return id(tensor)
-    # Meta tensors have no address, yet share their storage as real ones do.
-    address = (
-        (tensor.untyped_storage()._cdata, tensor.storage_offset())  # pyright: ignore[reportPrivateUsage]
-        if tensor.is_meta
-        else tensor.data_ptr()
-    )
-    if address == 0:  # no memory of its own: freed, or of a device that does not tell
-        return id(tensor)
-    return address, tensor.device, tensor.dtype, tensor.shape, tensor.stride()
+class _Memory:
+    """Tells which tensors are the same view of the same memory."""
+
+    def __init__(self) -> None:
+        self._first: dict[int, torch.Tensor] = {}
+        self._views: dict[Hashable, int] = {}
+
+    def identity(self, tensor: torch.Tensor) -> int:
+        """Give equal numbers to two tensors if to write one is to write exactly the other."""
+        # Subclasses (DTensor, fake and quantized tensors) keep their memory elsewhere, and lazy
+        # ones have none: an address would say nothing about them.
+        if type(tensor) not in _PLAIN or tensor.layout is not torch.strided or not tensor.numel():
+            return id(tensor)
+        # Meta tensors have no address, yet share their storage as real ones do.
+        address = _storage(tensor) if tensor.is_meta else tensor.data_ptr()
+        if address == 0:  # freed, or of a device that does not tell
+            return id(tensor)
+        first = self._first.setdefault(address, tensor)
+        if first is tensor:
+            return id(tensor)
+        self._views.setdefault(_view(first), id(first))
+        return self._views.setdefault(_view(tensor), id(tensor))
 
 
-def _same_name(first: Site, second: Site) -> ModelError:
+_PLAIN = frozenset({torch.Tensor, Parameter})
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
+
+
+def _view(tensor: torch.Tensor) -> Hashable:
+    start = (_storage(tensor), tensor.storage_offset()) if tensor.is_meta else tensor.data_ptr()
+    return start, tensor.device, tensor.dtype, tensor.shape, tensor.stride()
+
+
+def _same_name(name: str, sites: tuple[Site, ...], module: nn.Module) -> ModelError:
+    first = next(site for site in sites if site.name == name)
     return ModelError(
-        f"two different tensors are named {first.name!r} when wrappers are left out of the names: "
-        f"one of {type(first.module).__name__}, one of {type(second.module).__name__}",
+        f"two different tensors are named {name!r} when wrappers are left out of the names: "
+        f"one of {type(first.module).__name__}, one of {type(module).__name__}",
         hint="rename one of them; a wrapper's tensors must not be called as what it wraps",
     )
