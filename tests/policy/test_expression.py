@@ -173,11 +173,12 @@ values = st.one_of(
     st.lists(st.one_of(st.none(), st.text())),
 )
 pieces = st.sampled_from(
-    """0 1 2 .5 1e308 9e-320 007 1_0 0x1 1j x shape module . groups _ __class__ sqrt log exp min max
-    abs ceil floor gain print ( ) ( ) [ ] + - * / // % ** < <= > >= == != = and or not if else in is
-    lambda x: True None 'relu' "tanh" f'x' b'x' , : ; { } @ ~ ^ & | ! # \\ $ := \n \x00 é \uff18 …""".replace(
-        "\\n", "\n"
-    ).split(" ")
+    """
+    0 1 2 .5 1e308 9e-320 007 1_0 0x1 1j x shape module . groups _ __class__ 'relu' "tanh" f'x' b'x'
+    sqrt log exp min max abs ceil floor gain print ( ) [ ] ( ) + - * / // % ** , < <= > >= == !=
+    and or not if else in is lambda x: True None = : := ; { } @ ~ ^ & | ! # \ $ é …
+    """.split()
+    + ["\n", "\x00", "\uff18"]
 )
 
 
