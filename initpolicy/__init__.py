@@ -1,0 +1,124 @@
+"""How the weights of neural networks begin, as a file.
+
+A policy maps globs over module types and names to initializers. It is resolved against a model
+into a plan, and the plan is carried out:
+
+>>> import torch, initpolicy
+>>> model = torch.nn.Linear(3, 2)
+>>> plan = initpolicy.apply(model, "torch", seed=1)
+>>> print(plan)
+PyTorch's defaults, seed 1: 2 tensors filled
+  weight [2, 3] float32: U(-0.5774, 0.5774)
+  bias [2] float32: U(-0.5774, 0.5774)
+
+What a function needs is imported when it is called, so that importing this package is cheap.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from initpolicy.plans import Plan
+    from initpolicy.policy import Policy
+    from initpolicy.problems import InitPolicyError
+
+__version__ = "0.1.0"
+
+__all__ = ["InitPolicyError", "Plan", "Policy", "apply", "load", "plan"]
+
+
+def load(policy: str | os.PathLike[str] | Policy) -> Policy:
+    """Load a policy: the path of a TOML file, or the name of a built-in one.
+
+    A file comes before a built-in of the same name. Raises `InitPolicyError` with every problem
+    that was found in it and in the policies it extends.
+
+    >>> load("densenet.toml").rules[0].type.texts
+    ('Conv2d',)
+    """
+    from initpolicy.policy import load
+
+    return load(policy)
+
+
+def plan(
+    model: nn.Module,
+    policy: str | os.PathLike[str] | Policy,
+    *,
+    seed: int | None = None,
+    vars: Mapping[str, float | str] | None = None,
+) -> Plan:
+    """Decide for each tensor of `model` what it begins with, and change nothing.
+
+    The model may be on the meta device. `seed` and `vars` replace what the policy says; a variable
+    is a number or an expression. Raises `InitPolicyError` with every problem that was found.
+
+    >>> model = torch.nn.Linear(784, 10, device="meta")
+    >>> print(plan(model, "mlp")["weight"].law)
+    N(0, 0.01)
+    """
+    from initpolicy.resolve import resolve
+
+    return resolve(model, load(policy), seed=seed, variables=vars)
+
+
+def apply(
+    model: nn.Module,
+    policy: str | os.PathLike[str] | Policy | Plan,
+    *,
+    seed: int | None = None,
+    vars: Mapping[str, float | str] | None = None,
+    draws: Literal["initpolicy", "torch"] = "initpolicy",
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Plan:
+    """Give the tensors of `model` their first values, in place, and return the plan.
+
+    A value depends on nothing but the seed, the tensor's name and shape, and its law, and no
+    global generator is touched. With `draws="torch"` the same laws are drawn through
+    `torch.nn.init` and torch's global generator instead, in the order of `named_modules`, so that
+    a policy can be proved equal to the loop it replaces.
+
+    `policy` may be a plan, which is then carried out as it is. `threads` is how many may draw, and
+    `progress` is called with the number of bytes just written. Raises `InitPolicyError` with every
+    problem that was found, and then no tensor has changed.
+
+    >>> model = torch.nn.Linear(784, 10)
+    >>> print(apply(model, "mlp", seed=0)["weight"])
+    weight [10, 784] float32: N(0, 0.01)
+    """
+    from initpolicy.application import carry_out
+    from initpolicy.plans import Plan
+    from initpolicy.problems import InitPolicyError, Problem
+
+    if isinstance(policy, Plan):
+        if seed is not None or vars is not None:
+            raise InitPolicyError(
+                Problem("IP304", "a plan has its seed and its variables", "give the policy instead")
+            )
+        decided = policy
+    else:
+        decided = plan(model, policy, seed=seed, vars=vars)
+    carry_out(decided, model, draws=draws, threads=threads, progress=progress)
+    return decided
+
+
+def __getattr__(name: str) -> Any:
+    if name == "InitPolicyError":
+        from initpolicy.problems import InitPolicyError
+
+        return InitPolicyError
+    if name == "Plan":
+        from initpolicy.plans import Plan
+
+        return Plan
+    if name == "Policy":
+        from initpolicy.policy import Policy
+
+        return Policy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

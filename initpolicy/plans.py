@@ -1,0 +1,234 @@
+"""A plan: for each tensor of a model what it begins with, and which rule said so.
+
+A plan is data. It holds no tensor and no module, compares by value, prints as a table, and
+survives the way to JSON and back, so that it can be reviewed, kept, and carried out elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import Any, Literal, cast
+
+from initpolicy.field import DRAW_VERSION
+from initpolicy.laws import Law, LawError, from_json
+from initpolicy.problems import InitPolicyError, Location, Problem
+
+PLAN_VERSION = 1
+
+Kind = Literal["parameter", "buffer"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one rule said of one tensor."""
+
+    rule: str
+    """The rule's note, or its selectors."""
+    initializer: str
+    """The initializer with its arguments as written, or `keep`."""
+    location: Location
+
+    def __str__(self) -> str:
+        return f"{self.location} {self.rule}: {self.initializer}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One tensor: what it is, and what it begins with."""
+
+    name: str
+    """The canonical name, from which its draws follow."""
+    kind: Kind
+    shape: tuple[int, ...]
+    """The global shape, whatever part of it this process holds."""
+    dtype: str
+    """As `float32`."""
+    module_type: str
+    """The class of the module that owns it."""
+    law: Law | None
+    """What its values follow; None if it is left as it is."""
+    winner: Choice | None
+    """The last rule that matched; None if no rule covers the tensor."""
+    losers: tuple[Choice, ...] = ()
+    """The rules that matched before it, last first."""
+    aliases: tuple[str, ...] = ()
+    """The other names of a tied tensor."""
+    stream: str = ""
+    """The name that its draws are made from, if it is not its own."""
+
+    @property
+    def numel(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
+
+    @property
+    def stream_name(self) -> str:
+        """The name that its draws are made from."""
+        return self.stream or self.name
+
+    def __str__(self) -> str:
+        law = "left as it is" if self.law is None else str(self.law)
+        return f"{self.name} {list(self.shape)} {self.dtype}: {law}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as plain data."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "module_type": self.module_type,
+            "law": None if self.law is None else self.law.to_json(),
+            "winner": None if self.winner is None else _choice_to_json(self.winner),
+            "losers": [_choice_to_json(choice) for choice in self.losers],
+            "aliases": list(self.aliases),
+            "stream": self.stream,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Decisions in the order of the model's `named_modules`, parameters and buffers."""
+
+    decisions: tuple[Decision, ...]
+    seed: int
+    policy: str
+    """What the policy was called when it was loaded."""
+    title: str = ""
+    source: str = ""
+    variables: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The values of the policy's variables that were used."""
+    warnings: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.decisions)
+
+    def __iter__(self) -> Iterator[Decision]:
+        return iter(self.decisions)
+
+    def __getitem__(self, name: str) -> Decision:
+        """The decision on the tensor of that name, which may be an alias; or `KeyError`."""
+        return self.by_name[name]
+
+    @cached_property
+    def by_name(self) -> dict[str, Decision]:
+        """Every decision under each name of its tensor."""
+        return {
+            name: decision
+            for decision in self.decisions
+            for name in (decision.name, *decision.aliases)
+        }
+
+    @property
+    def filled(self) -> tuple[Decision, ...]:
+        """The decisions that give values."""
+        return tuple(decision for decision in self.decisions if decision.law is not None)
+
+    def __str__(self) -> str:
+        kept = len(self.decisions) - len(self.filled)
+        head = f"{self.title or self.policy}, seed {self.seed}: {len(self.filled)} tensors filled"
+        lines = [head + (f", {kept} left as they are" if kept else "")]
+        return "\n".join([*lines, *(f"  {decision}" for decision in self.decisions)])
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        return {
+            "plan": PLAN_VERSION,
+            "draws": DRAW_VERSION,
+            "policy": self.policy,
+            "title": self.title,
+            "source": self.source,
+            "seed": self.seed,
+            "variables": dict(self.variables),
+            "decisions": [decision.to_json() for decision in self.decisions],
+            "warnings": [problem.to_json() for problem in self.warnings],
+        }
+
+    @classmethod
+    def from_json(cls, data: object, *, file: str = "<plan>") -> Plan:
+        """Read what `to_json` gave, or its text; raises `InitPolicyError` for anything else."""
+        try:
+            return _plan(cast("Any", json.loads(data) if isinstance(data, str | bytes) else data))
+        except (KeyError, TypeError, ValueError, AttributeError, LawError, RecursionError) as error:
+            told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise InitPolicyError(
+                Problem(
+                    "IP302",
+                    f"this is not a plan: {told}",
+                    "write one with `initpolicy plan MODEL POLICY --output json`",
+                    Location(file),
+                )
+            ) from error
+
+
+def _choice_to_json(choice: Choice) -> dict[str, Any]:
+    return {
+        "rule": choice.rule,
+        "initializer": choice.initializer,
+        "file": choice.location.file,
+        "line": choice.location.line,
+    }
+
+
+def _plan(data: dict[str, Any]) -> Plan:
+    if data["plan"] != PLAN_VERSION:
+        raise ValueError(f"it has version {data['plan']!r}, and this program reads {PLAN_VERSION}")
+    if data["draws"] != DRAW_VERSION:
+        raise ValueError(f"it has draws {data['draws']!r}, and this program makes {DRAW_VERSION}")
+    decisions = tuple(_decision(item) for item in data["decisions"])
+    names = [name for decision in decisions for name in (decision.name, *decision.aliases)]
+    if len(set(names)) < len(names):
+        raise ValueError("two decisions are on tensors of one name")
+    return Plan(
+        decisions=decisions,
+        seed=_whole(data["seed"]),
+        policy=_text(data["policy"]),
+        title=_text(data["title"]),
+        source=_text(data["source"]),
+        variables={_text(name): float(value) for name, value in data["variables"].items()},
+        warnings=tuple(_problem(item) for item in data["warnings"]),
+    )
+
+
+def _decision(data: dict[str, Any]) -> Decision:
+    kind = data["kind"]
+    if kind not in ("parameter", "buffer"):
+        raise ValueError(f"a tensor is a parameter or a buffer, not {kind!r}")
+    return Decision(
+        name=_text(data["name"]),
+        kind=kind,
+        shape=tuple(_whole(size) for size in data["shape"]),
+        dtype=_text(data["dtype"]),
+        module_type=_text(data["module_type"]),
+        law=None if data["law"] is None else from_json(data["law"]),
+        winner=None if data["winner"] is None else _choice(data["winner"]),
+        losers=tuple(_choice(item) for item in data["losers"]),
+        aliases=tuple(_text(alias) for alias in data["aliases"]),
+        stream=_text(data["stream"]),
+    )
+
+
+def _choice(data: dict[str, Any]) -> Choice:
+    location = Location(_text(data["file"]), _whole(data["line"]))
+    return Choice(_text(data["rule"]), _text(data["initializer"]), location)
+
+
+def _problem(data: dict[str, Any]) -> Problem:
+    location = None if data["file"] is None else Location(data["file"], data["line"] or 0)
+    return Problem(data["code"], data["message"], data["hint"], location, data["severity"])
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"{value!r} is no whole number")
+    return value

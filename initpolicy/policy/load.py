@@ -1,0 +1,464 @@
+"""From text to policy: built-ins and files, `extends`, and every error at once with its line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from initpolicy import initializers
+from initpolicy.policy import document as toml
+from initpolicy.policy.expression import Expression, ExpressionError
+from initpolicy.policy.glob import (
+    GlobError,
+    NamePattern,
+    NameSelector,
+    TypeSelector,
+    WordPattern,
+    suggest,
+)
+from initpolicy.policy.lines import Path as KeyPath
+from initpolicy.policy.lines import line_numbers, nearest_line
+from initpolicy.policy.model import (
+    Argument,
+    AttributeVariable,
+    Call,
+    CountVariable,
+    Entry,
+    Keep,
+    Policy,
+    Rule,
+    Variable,
+)
+from initpolicy.policy.names import RESERVED
+from initpolicy.problems import InitPolicyError, Location, Problem
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEEPEST_EXTENDS = 16
+LARGEST_FILE = 4 * 2**20  # bytes; a policy for every layer of a large model is far below it
+
+# Arguments that every initializer takes, because they are about the tensor and not about the law:
+# their names, and whether a number is what they are given.
+COMMON_ARGUMENTS = {"scale": True, "zero_index": True, "stream": False}
+
+
+def builtin_folder() -> Path:
+    """The folder of the policies that ship with the package."""
+    package = Path(__file__).parent.parent
+    inside = package / "policies"  # in a wheel; in a checkout they stand beside the package
+    return inside if inside.is_dir() else package.parent / "policies"
+
+
+@cache
+def builtins() -> tuple[str, ...]:
+    """The names of the policies that ship with the package.
+
+    >>> "densenet" in builtins()
+    True
+    """
+    folder = builtin_folder()
+    return tuple(
+        sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.toml"))
+    )
+
+
+def load(policy: str | os.PathLike[str] | Policy) -> Policy:
+    """Load a policy: the path of a TOML file, or the name of a built-in one.
+
+    A file comes before a built-in of the same name, and `.toml` may be left out of a built-in's.
+    Raises `InitPolicyError` with every problem that was found in the file and in those it extends.
+
+    >>> load("densenet").title
+    'DenseNet'
+    """
+    if isinstance(policy, Policy):
+        return policy
+    given = os.fspath(policy)
+    file = _find(given, Path())
+    if file is None:
+        raise InitPolicyError(_not_found(given, None))
+    return _Loading().policy(file, _name(given, file))
+
+
+def parse(text: str, name: str = "<policy>") -> Policy:
+    """Load a policy from TOML text; paths in `extends` start from the current folder.
+
+    Raises `InitPolicyError` with every problem that was found.
+
+    >>> policy = parse('''
+    ... format = 1
+    ... [[rule]]
+    ... type = "Linear"
+    ... init.weight = { fn = "normal", std = 0.02 }
+    ... ''')
+    >>> print(policy.rules[0], "->", policy.rules[0].entries[0].value)
+    type Linear -> normal(std=0.02)
+    """
+    return _Loading().parsed(text, name, Path())
+
+
+def _name(given: str, file: Path) -> str:
+    """What messages call a policy: built-ins go by their place among the built-in policies."""
+    folder = builtin_folder()
+    if file.is_relative_to(folder):
+        return f"policies/{file.relative_to(folder).as_posix()}"
+    return given
+
+
+def _find(given: str, folder: Path) -> Path | None:
+    """The file that a path or a built-in's name means, seen from `folder`."""
+    if "\0" in given:
+        return None
+    file = folder / given
+    if file.is_file():
+        return file
+    name = given.removesuffix(".toml")
+    return builtin_folder() / f"{name}.toml" if name in builtins() else None
+
+
+def _not_found(given: str, location: Location | None) -> Problem:
+    near = suggest(given.removesuffix(".toml"), builtins())
+    return Problem(
+        "IP110",
+        f"there is no policy `{given}`, neither a file nor a built-in",
+        f"did you mean `{near[0]}`?" if near else f"the built-ins are {', '.join(builtins())}",
+        location,
+    )
+
+
+class _Loading:
+    """One call of `load`: the problems so far, and the files on the way to the current one."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.loaded: set[Path] = set()
+        self.ancestors: list[Path] = []
+
+    def policy(self, file: Path, name: str) -> Policy:
+        policy = self.file(file, name)
+        if self.problems or policy is None:
+            raise InitPolicyError(self.problems)
+        return policy
+
+    def parsed(self, text: str, name: str, folder: Path) -> Policy:
+        policy = self.text(text, name, folder)
+        if self.problems or policy is None:
+            raise InitPolicyError(self.problems)
+        return policy
+
+    def error(self, code: str, message: str, hint: str, location: Location) -> None:
+        self.problems.append(Problem(code, message, hint, location))
+
+    def file(self, file: Path, name: str) -> Policy | None:
+        location = Location(name)
+        try:
+            with file.open("rb") as opened:
+                content = opened.read(LARGEST_FILE + 1)
+            if len(content) > LARGEST_FILE:
+                self.error("IP101", f"the file is larger than {LARGEST_FILE} bytes", "", location)
+                return None
+            text = content.decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            self.error("IP101", f"the file cannot be read: {error}", "", location)
+            return None
+        self.ancestors.append(file.resolve())
+        policy = self.text(text, name, file.parent)
+        self.ancestors.pop()
+        self.loaded.add(file.resolve())
+        return policy
+
+    def text(self, text: str, name: str, folder: Path) -> Policy | None:
+        try:
+            data = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            self.error("IP101", *_syntax(error, name))
+            return None
+        lines = line_numbers(text)
+
+        def at(*path: str | int) -> Location:
+            return Location(name, nearest_line(lines, path))
+
+        if data.get("format") != 1:
+            found = "says no format" if "format" not in data else f"has format {data['format']!r}"
+            where = at("format") if "format" in data else Location(name, 1)
+            self.error("IP104", f"the policy {found}", "write `format = 1` in its first lines", where)
+            return None
+        try:
+            document = toml.Document.model_validate(data)
+        except ValidationError as error:
+            self.problems.extend(_structure(error, data, at))
+            return None
+        parents = [
+            parent
+            for index, given in enumerate(document.extends)
+            if (parent := self.parent(given, folder, at("extends", index))) is not None
+        ]
+        return self.merged(document, parents, name, at)
+
+    def parent(self, given: str, folder: Path, location: Location) -> Policy | None:
+        file = _find(given, folder)
+        if file is None:
+            self.problems.append(_not_found(given, location))
+            return None
+        resolved = file.resolve()
+        if resolved in self.ancestors:
+            self.error(
+                "IP105", f"`{given}` extends itself", "take it out of one `extends`", location
+            )
+            return None
+        if len(self.ancestors) >= DEEPEST_EXTENDS:
+            self.error(
+                "IP105",
+                f"`{given}` is more than {DEEPEST_EXTENDS} `extends` deep",
+                "name the policies side by side in one `extends`",
+                location,
+            )
+            return None
+        if resolved in self.loaded:  # its rules stand already where they were first asked for
+            return None
+        return self.file(file, _name(os.path.normpath(folder / given), file))
+
+    def merged(
+        self, document: toml.Document, parents: list[Policy], name: str, at: Any
+    ) -> Policy:
+        rules = [replace(rule, inherited=True) for parent in parents for rule in parent.rules]
+        rules += [
+            rule
+            for index, table in enumerate(document.rule)
+            if (rule := self.rule(table, index, at)) is not None
+        ]
+        variables: dict[str, Variable] = {}
+        places: dict[str, Location] = {}
+        for parent in parents:
+            variables |= parent.variables
+            places |= parent.variable_locations
+        for key, value in document.vars.items():
+            variable = self.variable(key, value, at("vars", key))
+            if variable is not None:
+                variables[key] = variable
+                places[key] = at("vars", key)
+        seeds = [parent.seed for parent in parents if parent.seed]
+        return Policy(
+            rules=tuple(rules),
+            title=document.title,
+            source=document.source,
+            seed=document.seed if document.seed is not None else seeds[-1] if seeds else 0,
+            # Only the policy at hand says how complete it is: one that it extends may be part.
+            uncovered=document.uncovered or "error",
+            variables=variables,
+            name=name,
+            variable_locations=places,
+        )
+
+    def rule(self, table: toml.RuleTable, index: int, at: Any) -> Rule | None:
+        before = len(self.problems)
+        location = at("rule", index)
+        kind = self.globs(TypeSelector, table.type, at("rule", index, "type"))
+        name = self.globs(NameSelector, table.name, at("rule", index, "name"))
+        where = None
+        if table.where is not None:
+            where = self.expression(table.where, at("rule", index, "where"))
+        entries = [
+            self.entry(key, glob, value, at("rule", index, key, glob))
+            for key, values in (("init", table.init), ("buffer", table.buffer))
+            for glob, value in values.items()
+        ]
+        if not entries:
+            self.error(
+                "IP103",
+                "the rule says nothing about any tensor",
+                "give it a key such as `init.weight = 0`",
+                location,
+            )
+        if len(self.problems) > before:
+            return None
+        kept = tuple(entry for entry in entries if entry is not None)
+        return Rule(kind, name, where, kept, table.optional, table.note, location)
+
+    def globs(self, selector: Any, items: str | list[str] | None, location: Location) -> Any:
+        if items is None:
+            return None
+        try:
+            return selector.parse(items)
+        except GlobError as error:
+            self.error("IP106", str(error), "", location)
+            return None
+
+    def expression(self, text: str, location: Location) -> Expression | None:
+        try:
+            return Expression.parse(text)
+        except ExpressionError as error:
+            self.error("IP107", str(error), "", location)
+            return None
+
+    def entry(self, key: str, glob: str, value: Any, location: Location) -> Entry | None:
+        try:
+            pattern = WordPattern.parse(glob)
+        except GlobError as error:
+            self.error("IP106", str(error), "", location)
+            return None
+        parsed = self.value(value, location)
+        kind = "parameter" if key == "init" else "buffer"
+        return None if parsed is None else Entry(kind, pattern, parsed, location)
+
+    def value(self, value: Any, location: Location) -> Call | Keep | None:
+        if isinstance(value, str):
+            if value == "keep":
+                return Keep()
+            return self.call(value, {}, location)
+        if isinstance(value, toml.InitializerTable):
+            if value.fn == "keep":
+                self.error(
+                    "IP108", "`keep` is no initializer", 'write "keep" without a table', location
+                )
+                return None
+            return self.call(value.fn, value.arguments, location)
+        return Call("constant", (("val", float(value)),))
+
+    def call(self, fn: str, arguments: dict[str, Any], location: Location) -> Call | None:
+        try:
+            initializer = initializers.get(fn)
+        except initializers.InitializerError as error:
+            self.error("IP108", error.message, error.hint, location)
+            return None
+        before = len(self.problems)
+        own = {key: value for key, value in arguments.items() if key not in COMMON_ARGUMENTS}
+        for problem in initializer.check_arguments(own):
+            self.error("IP109", problem.message, problem.hint, location)
+        numeric = {parameter.name for parameter in initializer.parameters if parameter.numeric}
+        numeric |= {name for name, is_number in COMMON_ARGUMENTS.items() if is_number}
+        parsed: list[tuple[str, Argument]] = []
+        for name, value in arguments.items():
+            if not self.common(name, value, location):
+                continue
+            if isinstance(value, str) and name in numeric:
+                expression = self.expression(value, location)
+                if expression is not None:
+                    parsed.append((name, expression))
+            else:
+                parsed.append((name, value))
+        return None if len(self.problems) > before else Call(fn, tuple(parsed))
+
+    def common(self, name: str, value: object, location: Location) -> bool:
+        """Check the type of a common argument; those of an initializer it has checked itself."""
+        if name not in COMMON_ARGUMENTS:
+            return True
+        accepted = (int, float, str) if COMMON_ARGUMENTS[name] else (str,)
+        if isinstance(value, accepted) and not isinstance(value, bool):
+            return True
+        expected = "a number or an expression" if COMMON_ARGUMENTS[name] else "a text"
+        self.error("IP109", f"`{name}` is {value!r}", f"write {expected}", location)
+        return False
+
+    def variable(self, name: str, value: Any, location: Location) -> Variable | None:
+        if name in RESERVED:
+            self.error(
+                "IP103",
+                f"`{name}` already means something in expressions",
+                "choose another name for the variable",
+                location,
+            )
+            return None
+        if isinstance(value, str):
+            return self.expression(value, location)
+        if isinstance(value, toml.Count):
+            try:
+                return CountVariable(NamePattern.parse(value.count), value.default)
+            except GlobError as error:
+                self.error("IP106", str(error), "", location)
+                return None
+        if isinstance(value, toml.Attribute):
+            if not all(part.isidentifier() and part[0] != "_" for part in value.attr.split(".")):
+                self.error(
+                    "IP103",
+                    f"`{value.attr}` is no path of public attributes",
+                    'write names with dots between them, such as "config.n_embd"',
+                    location,
+                )
+                return None
+            return AttributeVariable(value.attr, value.default)
+        return float(value)
+
+
+def _syntax(error: Exception, name: str) -> tuple[str, str, Location]:
+    if isinstance(error, RecursionError):
+        return "tables or arrays are nested too deeply", "", Location(name)
+    message, _, place = str(error).partition(" (at ")
+    digits = "".join(c for c in place.partition(",")[0] if c.isdigit())
+    column = place.rpartition("column ")[2].rstrip(")")
+    column = f", column {column}" if column.isdigit() else ""
+    return f"not valid TOML{column}: {message}", "", Location(name, int(digits) if digits else 0)
+
+
+# What each place of a document is called, by the keys on the way to it.
+_PLACES = {
+    (): ("a policy", toml.Document),
+    ("rule",): ("a rule", toml.RuleTable),
+}
+
+
+def _structure(error: ValidationError, data: dict[str, Any], at: Any) -> Iterator[Problem]:
+    for detail in error.errors(include_url=False):
+        # Tags of unions stand in the location beside the keys; a key is what the data has there.
+        path: KeyPath = tuple(_keys(detail["loc"], data))
+        if detail["type"] == "extra_forbidden":
+            path = (*path[:-1], str(detail["loc"][-1]))
+            keys = tuple(part for part in path[:-1] if isinstance(part, str))
+            yield _unknown_key(keys, str(path[-1]), at(*path))
+        elif detail["type"] == "missing":
+            yield Problem(
+                "IP103",
+                f"`{detail['loc'][-1]}` is missing in `{_dotted(path)}`",
+                f"write `{detail['loc'][-1]} = ...`",
+                at(*path),
+            )
+        else:
+            message = detail["msg"][0].lower() + detail["msg"][1:]
+            shown = _shown(detail["input"])
+            yield Problem("IP103", f"`{_dotted(path)}` is {shown}: {message}", "", at(*path))
+
+
+def _keys(loc: tuple[int | str, ...], data: Any) -> Iterator[str | int]:
+    for part in loc:
+        inside = (isinstance(data, dict) and part in data) or (
+            isinstance(data, list) and isinstance(part, int) and part < len(data)
+        )
+        if inside:
+            data = data[part]
+            yield part
+
+
+def _dotted(path: KeyPath) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _unknown_key(keys: tuple[str, ...], key: str, location: Location) -> Problem:
+    what, model = _PLACES.get(keys, (f"`{_dotted(keys)}`", None))
+    if model is None:
+        return Problem("IP102", f"unknown key `{key}` in {what}", "take it out", location)
+    known = list(model.model_fields)
+    near = suggest(key, known)
+    meant = f"did you mean `{near[0]}`? " if near else ""
+    return Problem(
+        "IP102", f"unknown key `{key}` in {what}", f"{meant}it has {', '.join(known)}", location
+    )

@@ -1,0 +1,172 @@
+"""A policy as frozen data: what was read from its files, parsed and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from initpolicy.policy.expression import Expression
+from initpolicy.policy.glob import NamePattern, NameSelector, TypeSelector, WordPattern
+from initpolicy.problems import Location
+
+Argument = float | int | bool | str | Expression
+Uncovered = Literal["error", "warn", "keep"]
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The tensor stays as it is."""
+
+    def __str__(self) -> str:
+        return "keep"
+
+    def to_value(self) -> Any:
+        """As it is written in TOML."""
+        return "keep"
+
+
+@dataclass(frozen=True)
+class Call:
+    """An initializer and its arguments, the common ones (`scale`, `zero_index`, ...) among them.
+
+    >>> str(Call("kaiming_normal", (("mode", "fan_out"), ("nonlinearity", "relu"))))
+    'kaiming_normal(mode=fan_out, nonlinearity=relu)'
+    """
+
+    fn: str
+    arguments: tuple[tuple[str, Argument], ...] = ()
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{name}={_show(value)}" for name, value in self.arguments)
+        return f"{self.fn}({shown})" if shown else self.fn
+
+    def to_value(self) -> Any:
+        """As it is written in TOML."""
+        return {"fn": self.fn} | {
+            name: value.text if isinstance(value, Expression) else value
+            for name, value in self.arguments
+        }
+
+
+def _show(value: Argument) -> str:
+    if isinstance(value, Expression):
+        return value.text
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One key of a rule: which tensors of the selected modules, and what they begin with."""
+
+    kind: Literal["parameter", "buffer"]
+    glob: WordPattern
+    value: Call | Keep
+    location: Location = field(compare=False)
+
+    @property
+    def key(self) -> str:
+        """As it is written in TOML, such as `init.weight`."""
+        return f"{'init' if self.kind == 'parameter' else 'buffer'}.{self.glob.text}"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Selectors, and an entry for each key; a selector that is None matches everything."""
+
+    type: TypeSelector | None
+    name: NameSelector | None
+    where: Expression | None
+    entries: tuple[Entry, ...]
+    optional: bool = False
+    note: str | None = None
+    location: Location = field(default=Location("<policy>"), compare=False)
+    inherited: bool = field(default=False, compare=False)
+    """Whether the rule comes from a policy that the policy at hand extends."""
+
+    def __str__(self) -> str:
+        if self.note is not None:
+            return f'"{self.note}"'
+        selectors = [("type", self.type), ("name", self.name)]
+        shown = [f"{key} {_globs(selector.texts)}" for key, selector in selectors if selector]
+        if self.where is not None:
+            shown.append(f"where {self.where.text}")
+        return ", ".join(shown) or "for every module"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rule as a TOML table."""
+        table: dict[str, Any] = {}
+        for key, selector in (("type", self.type), ("name", self.name)):
+            if selector is not None:
+                table[key] = list(selector.texts)
+        if self.where is not None:
+            table["where"] = self.where.text
+        for key, kind in (("init", "parameter"), ("buffer", "buffer")):
+            values = {e.glob.text: e.value.to_value() for e in self.entries if e.kind == kind}
+            if values:
+                table[key] = values
+        if self.optional:
+            table["optional"] = True
+        if self.note is not None:
+            table["note"] = self.note
+        return table
+
+
+def _globs(texts: tuple[str, ...]) -> str:
+    return " or ".join(texts)
+
+
+@dataclass(frozen=True)
+class CountVariable:
+    """The number of modules whose names match."""
+
+    pattern: NamePattern
+    default: float | None = None
+
+
+@dataclass(frozen=True)
+class AttributeVariable:
+    """A number found by following attributes from the model."""
+
+    path: str
+    default: float | None = None
+
+
+Variable = float | Expression | CountVariable | AttributeVariable
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Rules in order of increasing precedence, those of extended policies first."""
+
+    rules: tuple[Rule, ...]
+    title: str = ""
+    source: str = ""
+    seed: int = 0
+    uncovered: Uncovered = "error"
+    variables: Mapping[str, Variable] = field(default_factory=dict[str, Variable])
+    name: str = field(default="<policy>", compare=False)
+    """What messages call the policy: the path of its file as it was given, or a built-in's name."""
+    variable_locations: Mapping[str, Location] = field(
+        default_factory=dict[str, Location], compare=False, repr=False
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The policy as one TOML document that extends nothing; loading it gives an equal one."""
+        document: dict[str, Any] = {"format": 1, "title": self.title, "source": self.source}
+        document |= {"seed": self.seed, "uncovered": self.uncovered}
+        document["vars"] = {name: _variable(value) for name, value in self.variables.items()}
+        document["rule"] = [rule.to_dict() for rule in self.rules]
+        return document
+
+
+def _variable(value: Variable) -> Any:
+    if isinstance(value, Expression):
+        return value.text
+    if isinstance(value, float):
+        return value
+    if isinstance(value, CountVariable):
+        table: dict[str, Any] = {"count": value.pattern.text}
+    else:
+        table = {"attr": value.path}
+    return table if value.default is None else table | {"default": value.default}

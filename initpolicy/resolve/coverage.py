@@ -1,0 +1,145 @@
+"""What a policy promised and the model does not have, and the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from initpolicy.model import Inventory, Slot, declared
+from initpolicy.policy.glob import NameSelector, TypeSelector, suggest
+from initpolicy.policy.model import Entry, Policy, Rule
+from initpolicy.problems import Problem
+from initpolicy.resolve.matching import Matching
+
+MOST_LISTED = 8
+
+
+def listed(items: Iterable[str], most: int = MOST_LISTED) -> str:
+    """Name the first few, and say how many more there are.
+
+    >>> listed(["a", "b", "c", "d"], most=2)
+    'a, b and 2 more'
+    """
+    names = list(items)
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Iterator[Problem]:
+    """Rules that select no module, and keys that name no tensor of the selected modules."""
+    spoken = {
+        (match.index, match.entry.key)
+        for matches in matching.by_site.values()
+        for match in matches
+    }
+    for index, rule in enumerate(policy.rules):
+        if rule.optional:
+            continue
+        selected = matching.selected[index]
+        if not selected:
+            yield _no_module(rule, inventory)
+            continue
+        if rule.where is not None:
+            if not any((index, entry.key) in spoken for entry in rule.entries):
+                yield Problem(
+                    "IP202",
+                    f"rule {rule}: no tensor of the {len(selected)} selected modules fits",
+                    "mend the rule, or write `optional = true` in it",
+                    rule.location,
+                )
+            continue
+        names: dict[tuple[str, str], None] = {}
+        for module in {id(one.module): one.module for one in selected}.values():
+            for local_name, kind in declared(module).items():
+                names[(local_name, kind)] = None
+        for entry in rule.entries:
+            # A parameter that is declared as None, such as the bias of Conv2d(bias=False), is
+            # known to the module: a rule on it is no slip of the pen.
+            known = [name for name, kind in names if kind == entry.kind]
+            if not any(entry.glob.match(name) is not None for name in known):
+                yield _no_tensor(rule, entry, known, len(selected))
+
+
+def _no_module(rule: Rule, inventory: Inventory) -> Problem:
+    types = list(dict.fromkeys(type(entry.module).__name__ for entry in inventory.modules))
+    owning = list(
+        dict.fromkeys(type(slot.module).__name__ for slot in inventory.slots if slot.module)
+    )
+    names = [name for name, _ in inventory.named_modules()]
+    if rule.type is not None and not _any_type(rule.type, inventory):
+        shown = " or ".join(f"`{text}`" for text in rule.type.texts)
+        near = [hit for text in rule.type.texts for hit in suggest(text.lstrip("=!"), types, n=1)]
+        meant = f"did you mean `{near[0]}`? " if near else ""
+        message = f"no module type matches {shown}; the model has {listed(owning)}"
+    elif rule.name is not None and not _any_name(rule.name, names):
+        shown = " or ".join(f"`{text}`" for text in rule.name.texts)
+        near = [hit for text in rule.name.texts for hit in suggest(text, names, n=2)]
+        meant = f"names near it are {listed(near)}; " if near else ""
+        message = f"no module name matches {shown}"
+    else:
+        meant = ""
+        message = f"rule {rule}: no module matches both its type and its name"
+    return Problem(
+        "IP202", message, f"{meant}mend the rule, or write `optional = true` in it", rule.location
+    )
+
+
+def _any_type(selector: TypeSelector, inventory: Inventory) -> bool:
+    return any(selector.match(type(entry.module)) for entry in inventory.modules)
+
+
+def _any_name(selector: NameSelector, names: Iterable[str]) -> bool:
+    return any(selector.match(name) is not None for name in names)
+
+
+def _no_tensor(rule: Rule, entry: Entry, known: list[str], selected: int) -> Problem:
+    near = suggest(entry.glob.text, known, n=1)
+    meant = f"did you mean `{near[0]}`? " if near else ""
+    noun = "module has" if selected == 1 else "modules have"
+    have = listed(known) if known else f"no {entry.kind} of their own"
+    return Problem(
+        "IP203",
+        f"rule {rule}: no {entry.kind} matches `{entry.key}`",
+        f"{meant}the {selected} selected {noun} {have}",
+        entry.location,
+    )
+
+
+def overridden(policy: Policy, inventory: Inventory, matching: Matching) -> Iterator[Problem]:
+    """Rules of the policy itself of which nothing is left, because later ones say otherwise."""
+    matched: set[int] = set()
+    winning: set[int] = set()
+    for slot in inventory.slots:
+        for site in slot.sites:
+            matched |= {match.index for match in matching.by_site[site.name]}
+        decisive = matching.of(slot)
+        if decisive:
+            winning.add(decisive[-1].index)
+    for index in sorted(matched - winning):
+        rule = policy.rules[index]
+        # To be overridden is what the rules of an extended policy are for.
+        if not rule.inherited:
+            yield Problem(
+                "IP204",
+                f"rule {rule} decides nothing: of every tensor that it matches a later rule, or the "
+                "rule on its first name, says otherwise",
+                "move it down, or take it out",
+                rule.location,
+                "warning",
+            )
+
+
+def uncovered(policy: Policy, slots: Iterable[Slot]) -> Problem | None:
+    """The parameters that no rule covers, in one problem; None if the policy lets them be."""
+    left = list(slots)
+    if not left or policy.uncovered == "keep":
+        return None
+    noun = "parameter is" if len(left) == 1 else "parameters are"
+    shown = listed(f"{slot.name} ({type(slot.module).__name__})" for slot in left)
+    return Problem(
+        "IP201",
+        f"{len(left)} {noun} covered by no rule: {shown}",
+        'write a rule for them, with "keep" to leave them as they are, '
+        'or `uncovered = "keep"` at the top of the policy',
+        None,
+        "error" if policy.uncovered == "error" else "warning",
+    )

@@ -1,0 +1,97 @@
+"""From an entry of a rule and one tensor to the law of that tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from initpolicy import initializers
+from initpolicy.initializers import InitializerError
+from initpolicy.laws import Law, LawError, ZeroRows
+from initpolicy.model import FanError, Slot
+from initpolicy.policy.expression import Expression, ExpressionError
+from initpolicy.policy.model import Argument, Call
+from initpolicy.resolve.scope import FUNCTIONS, TensorScope
+
+
+class LoweringError(ValueError):
+    """Why an initializer gives no law for a tensor, and what to write instead."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A law, and the name of the stream if it is not the tensor's own."""
+
+    law: Law
+    stream: str
+
+
+def lower(call: Call, slot: Slot, scope: TensorScope) -> Lowered:
+    """Evaluate the arguments for one tensor and give its law; raises `LoweringError`."""
+    own: dict[str, object] = {}
+    common: dict[str, object] = {}
+    try:
+        for name, argument in call.arguments:
+            if name == "scale":
+                common[name] = _number(argument, scope)
+            elif name == "zero_index":
+                common[name] = _zero_rows(argument, slot, scope)
+            elif name == "stream":
+                common[name] = argument
+            else:
+                own[name] = _value(argument, scope)
+    except ExpressionError as error:
+        raise LoweringError("IP205", str(error)) from None
+    try:
+        law = initializers.get(call.fn).lower(slot.facts, own)
+        if "scale" in common:
+            law = law.scaled(_as_float(common["scale"]))
+        rows = common.get("zero_index")
+        if isinstance(rows, tuple) and rows:
+            law = ZeroRows(law, rows)
+        law.validate(slot.shape, slot.dtype)
+    except (InitializerError, LawError) as error:
+        raise LoweringError("IP206", error.message, error.hint) from None
+    except FanError as error:
+        raise LoweringError("IP206", str(error)) from None
+    stream = common.get("stream", "")
+    return Lowered(law, stream if isinstance(stream, str) else "")
+
+
+def _value(argument: Argument, scope: TensorScope) -> object:
+    return _number(argument, scope) if isinstance(argument, Expression) else argument
+
+
+def _as_float(value: object) -> float:
+    assert isinstance(value, float)
+    return value
+
+
+def _number(argument: Argument, scope: TensorScope) -> float:
+    if not isinstance(argument, Expression):
+        return float(argument)
+    value = argument.evaluate(scope, FUNCTIONS)
+    if isinstance(value, bool):
+        raise ExpressionError(f"{argument.text}: it is true or false, where a number is needed")
+    return value
+
+
+def _zero_rows(argument: Argument, slot: Slot, scope: TensorScope) -> tuple[int, ...]:
+    # Modules say "no such row" with None, as `nn.Embedding.padding_idx` does.
+    if isinstance(argument, Expression) and argument.names == {argument.text}:
+        if scope.get(argument.text) is None:
+            return ()
+    row = _number(argument, scope)
+    rows = slot.shape[0] if slot.shape else 0
+    if not row.is_integer() or not -rows <= row < rows:
+        raise LoweringError(
+            "IP206",
+            f"`zero_index` is {row:g}, and the tensor has {rows} rows",
+            "write the number of a row, counted from 0",
+        )
+    return (int(row) % rows,)

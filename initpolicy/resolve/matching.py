@@ -1,0 +1,80 @@
+"""Which rules speak of which tensors, and which of them speaks last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from initpolicy.model import Inventory, Site, Slot
+from initpolicy.policy.model import Entry, Policy, Rule
+
+
+@dataclass(frozen=True)
+class Match:
+    """One entry of a rule that speaks of one tensor."""
+
+    index: int
+    """Of the rule in the policy."""
+    rule: Rule
+    entry: Entry
+    captures: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A module that the `type` and `name` of a rule select."""
+
+    name: str
+    module: nn.Module
+    captures: Mapping[str, int]
+
+
+@dataclass
+class Matching:
+    """The outcome: for each site the matches in order of precedence, the winner last."""
+
+    by_site: dict[str, list[Match]] = field(default_factory=dict[str, list[Match]])
+    selected: list[list[Selected]] = field(default_factory=list[list[Selected]])
+    """For each rule, the modules that it selects by type and name."""
+
+    def of(self, slot: Slot) -> list[Match]:
+        """The matches that decide on a tensor: those of its canonical name."""
+        return self.by_site.get(slot.sites[0].name, [])
+
+
+Condition = Callable[[Slot, Site, Rule, Mapping[str, int]], bool]
+
+
+def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
+    """Match every rule with every tensor; `holds` evaluates a rule's `where` for a tensor."""
+    matching = Matching()
+    rules_of: dict[str, list[tuple[int, Rule, Mapping[str, int]]]] = {}
+    modules = list(inventory.named_modules())
+    for index, rule in enumerate(policy.rules):
+        selected: list[Selected] = []
+        for name, module in modules:
+            if rule.type is not None and not rule.type.match(type(module)):
+                continue
+            captures = {} if rule.name is None else rule.name.match(name)
+            if captures is None:
+                continue
+            selected.append(Selected(name, module, captures))
+            rules_of.setdefault(name, []).append((index, rule, captures))
+        matching.selected.append(selected)
+    for slot in inventory.slots:
+        for site in slot.sites:
+            found: list[Match] = []
+            for index, rule, captures in rules_of.get(site.module_name, []):
+                for entry in rule.entries:
+                    if entry.kind != site.kind:
+                        continue
+                    own = entry.glob.match(site.local_name)
+                    if own is None:
+                        continue
+                    both = {**captures, **own}
+                    if rule.where is None or holds(slot, site, rule, both):
+                        found.append(Match(index, rule, entry, both))
+            matching.by_site[site.name] = found
+    return matching

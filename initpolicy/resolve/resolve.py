@@ -1,0 +1,227 @@
+"""The walk from policy and model to plan, collecting every problem on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from initpolicy.model import Inventory, ModelError, Site, Slot, read
+from initpolicy.plans import Choice, Decision, Plan
+from initpolicy.policy.document import MAX_SEED
+from initpolicy.policy.expression import Expression, ExpressionError
+from initpolicy.policy.glob import suggest
+from initpolicy.policy.model import Keep, Policy, Rule
+from initpolicy.problems import InitPolicyError, Location, Problem
+from initpolicy.resolve import coverage
+from initpolicy.resolve.lowering import Lowered, LoweringError, lower
+from initpolicy.resolve.matching import Match, Matching, match
+from initpolicy.resolve.scope import FUNCTIONS, Neighbours, TensorScope, Variables
+
+
+def resolve(
+    model: nn.Module,
+    policy: Policy,
+    *,
+    seed: int | None = None,
+    variables: Mapping[str, float | str] | None = None,
+) -> Plan:
+    """Decide for each tensor of `model` what it begins with.
+
+    Touches no tensor's memory, works on the meta device and draws no random number. `seed` and
+    `variables` replace what the policy says; a variable may be a number or an expression. Raises
+    `InitPolicyError` with every problem that was found; warnings are part of the plan.
+    """
+    seed = policy.seed if seed is None else seed
+    problems = [*_check_seed(seed)]
+    overrides = _overrides(policy, variables or {}, problems)
+    try:
+        inventory = read(model)
+    except ModelError as error:
+        problems.append(Problem("IP213", error.message, error.hint))
+        raise InitPolicyError(problems) from None
+    return _Resolving(model, policy, seed, inventory, overrides, problems).plan()
+
+
+def _check_seed(seed: int) -> list[Problem]:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:  # pyright: ignore[reportUnnecessaryIsInstance]
+        return [
+            Problem("IP210", f"the seed is {seed!r}", "write a whole number from 0 to 2**64 - 1")
+        ]
+    return []
+
+
+def _overrides(
+    policy: Policy, given: Mapping[str, float | str], problems: list[Problem]
+) -> dict[str, float | Expression]:
+    overrides: dict[str, float | Expression] = {}
+    for name, value in given.items():
+        if name not in policy.variables:
+            near = suggest(name, policy.variables, n=1)
+            known = ", ".join(policy.variables) or "no variables"
+            hint = f"did you mean `{near[0]}`? " if near else ""
+            problems.append(
+                Problem("IP209", f"the policy has no variable `{name}`", f"{hint}it has {known}")
+            )
+            continue
+        try:
+            overrides[name] = Expression.parse(value) if isinstance(value, str) else float(value)
+        except (ExpressionError, TypeError, ValueError) as error:
+            problems.append(Problem("IP209", f"variable `{name}`: {error}", "give it a number"))
+    return overrides
+
+
+class _Resolving:
+    """One call of `resolve`: what it was given, and the problems so far."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        policy: Policy,
+        seed: int,
+        inventory: Inventory,
+        overrides: Mapping[str, float | Expression],
+        problems: list[Problem],
+    ) -> None:
+        self.policy = policy
+        self.seed = seed
+        self.inventory = inventory
+        self.variables = Variables(policy, overrides, model, inventory)
+        self.neighbours = Neighbours(inventory)
+        self.problems = problems
+        # The same mistake in one rule is found again for every tensor: told once, with a count.
+        self.repeated: dict[tuple[str, str, Location, str], list[str]] = {}
+
+    def plan(self) -> Plan:
+        self.check_lazy()
+        matching = match(self.policy, self.inventory, self.holds)
+        self.problems += coverage.unmatched(self.policy, self.inventory, matching)
+        decisions = tuple(
+            self.decision(slot, matching) for slot in self.inventory.slots if not slot.lazy
+        )
+        self.problems += coverage.overridden(self.policy, self.inventory, matching)
+        left = [
+            slot
+            for slot in self.inventory.slots
+            if slot.kind == "parameter" and not matching.of(slot)
+        ]
+        if (problem := coverage.uncovered(self.policy, left)) is not None:
+            self.problems.append(problem)
+        self.problems += self.summed_up()
+        if any(problem.severity == "error" for problem in self.problems):
+            raise InitPolicyError(sorted(self.problems, key=_by_place))
+        return Plan(
+            decisions=decisions,
+            seed=self.seed,
+            policy=self.policy.name,
+            title=self.policy.title,
+            source=self.policy.source,
+            variables=dict(self.variables.computed),
+            warnings=tuple(sorted(self.problems, key=_by_place)),
+        )
+
+    def check_lazy(self) -> None:
+        lazy = [slot for slot in self.inventory.slots if slot.lazy]
+        if lazy:
+            noun = "tensor has" if len(lazy) == 1 else "tensors have"
+            shown = coverage.listed(f"{slot.name} ({type(slot.module).__name__})" for slot in lazy)
+            self.problems.append(
+                Problem(
+                    "IP208",
+                    f"{len(lazy)} {noun} no shape yet: {shown}",
+                    "run one batch through the model first, so that its lazy modules learn theirs",
+                )
+            )
+
+    def scope(self, slot: Slot, site: Site, captures: Mapping[str, int]) -> TensorScope:
+        return TensorScope(site, slot.facts, captures, self.variables, self.neighbours)
+
+    def holds(self, slot: Slot, site: Site, rule: Rule, captures: Mapping[str, int]) -> bool:
+        """Whether the `where` of a rule holds for a tensor."""
+        if rule.where is None or slot.lazy:
+            return True
+        try:
+            value = rule.where.evaluate(self.scope(slot, site, captures), FUNCTIONS)
+        except ExpressionError as error:
+            self.repeat("IP205", f"rule {rule}: `where`", str(error), rule.location, site.name)
+            return False
+        if not isinstance(value, bool):
+            message = f"{rule.where.text}: it is a number, where a condition is needed"
+            self.repeat("IP205", f"rule {rule}: `where`", message, rule.location, site.name)
+            return False
+        return value
+
+    def decision(self, slot: Slot, matching: Matching) -> Decision:
+        matches = matching.of(slot)
+        winner = matches[-1] if matches else None
+        lowered = self.lowered(winner, slot, slot.sites[0]) if winner else None
+        self.compare_aliases(slot, matching, lowered)
+        return Decision(
+            name=slot.name,
+            kind=slot.kind,
+            shape=slot.shape,
+            dtype=slot.facts.dtype,
+            module_type=type(slot.module).__name__,
+            law=lowered.law if lowered else None,
+            winner=_choice(winner) if winner else None,
+            losers=tuple(_choice(match) for match in reversed(matches[:-1])),
+            aliases=tuple(site.name for site in slot.aliases),
+            stream=lowered.stream if lowered else "",
+        )
+
+    def lowered(self, match: Match, slot: Slot, site: Site) -> Lowered | None:
+        """The law that a match gives; None if it says "keep" or fails, which is then noted."""
+        value = match.entry.value
+        if isinstance(value, Keep):
+            return None
+        try:
+            return lower(value, slot, self.scope(slot, site, match.captures))
+        except LoweringError as error:
+            message = f"{error.message}; {error.hint}" if error.hint else error.message
+            what = f"rule {match.rule}: `{match.entry.key}`"
+            self.repeat(error.code, what, message, match.entry.location, site.name)
+            return None
+
+    def compare_aliases(self, slot: Slot, matching: Matching, decided: Lowered | None) -> None:
+        """Warn where another name of a tied tensor would have it begin otherwise."""
+        for site in slot.aliases:
+            matches = matching.by_site[site.name]
+            if not matches or not matching.of(slot):
+                continue
+            winner = matches[-1]
+            other = self.lowered(winner, slot, site)
+            if (other and other.law) == (decided and decided.law):
+                continue
+            says = other.law if other else "keep"
+            self.problems.append(
+                Problem(
+                    "IP207",
+                    f"{slot.name} and {site.name} are one tensor, which begins as "
+                    f"{decided.law if decided else 'it is'}; rule {winner.rule} says {says} of "
+                    f"{site.name}, and is not followed",
+                    f"give both names the same law, or exclude {site.module_name or 'the root'} "
+                    "from the rule",
+                    winner.entry.location,
+                    "warning",
+                )
+            )
+
+    def repeat(self, code: str, what: str, message: str, location: Location, name: str) -> None:
+        names = self.repeated.setdefault((code, what, location, message), [])
+        if name not in names:
+            names.append(name)
+
+    def summed_up(self) -> list[Problem]:
+        return [
+            Problem(code, f"{what}, for {coverage.listed(names, 3)}: {message}", "", location)
+            for (code, what, location, message), names in self.repeated.items()
+        ]
+
+
+def _choice(match: Match) -> Choice:
+    return Choice(str(match.rule), str(match.entry.value), match.entry.location)
+
+
+def _by_place(problem: Problem) -> tuple[str, int, str]:
+    location = problem.location or Location("")
+    return location.file, location.line, problem.code

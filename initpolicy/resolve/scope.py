@@ -1,0 +1,186 @@
+"""What expressions can read: variables, captures, and facts of tensors and modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from torch import nn
+
+from initpolicy.initializers import InitializerError, gain
+from initpolicy.model import Facts, FanError, Inventory, Site, Slot
+from initpolicy.policy.expression import Expression, ExpressionError
+from initpolicy.policy.glob import suggest
+from initpolicy.policy.model import AttributeVariable, CountVariable, Policy, Variable
+from initpolicy.policy.names import TENSOR_FACTS
+
+
+def _gain(nonlinearity: str, parameter: float | None = None) -> float:
+    try:
+        return gain(nonlinearity, parameter)
+    except InitializerError as error:
+        raise ValueError(f"{error.message}; {error.hint}" if error.hint else error.message) from None
+
+
+FUNCTIONS = {"gain": _gain}
+
+
+class Variables(Mapping[str, float]):
+    """The variables of a policy, computed when they are first read.
+
+    Overrides replace what the policy says. Raises an `ExpressionError` for a variable that has no
+    value for this model, and `KeyError` for one that there is not.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        overrides: Mapping[str, float | Expression],
+        model: nn.Module,
+        inventory: Inventory,
+    ) -> None:
+        self._definitions: dict[str, Variable] = {**policy.variables, **overrides}
+        self._model = model
+        self._inventory = inventory
+        self._being_computed: list[str] = []
+        self.computed: dict[str, float] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._definitions)
+
+    def __len__(self) -> int:
+        return len(self._definitions)
+
+    def __getitem__(self, name: str) -> float:
+        if name not in self.computed:
+            definition = self._definitions[name]
+            if name in self._being_computed:
+                circle = " -> ".join([*self._being_computed, name])
+                raise ExpressionError(f"variable `{name}` is defined by itself: {circle}")
+            self._being_computed.append(name)
+            try:
+                self.computed[name] = self._compute(name, definition)
+            finally:
+                self._being_computed.pop()
+        return self.computed[name]
+
+    def _compute(self, name: str, definition: Variable) -> float:
+        if isinstance(definition, Expression):
+            value = definition.evaluate(self, FUNCTIONS)
+            if isinstance(value, bool):
+                raise ExpressionError(f"variable `{name}` is true or false, not a number")
+            return value
+        if isinstance(definition, CountVariable):
+            return self._count(name, definition)
+        if isinstance(definition, AttributeVariable):
+            return self._follow(name, definition)
+        return float(definition)
+
+    def _count(self, name: str, definition: CountVariable) -> float:
+        glob = definition.pattern
+        count = sum(glob.match(entry.name) is not None for entry in self._inventory.modules)
+        if count:
+            return float(count)
+        if definition.default is None:
+            near = suggest(glob.text, [entry.name for entry in self._inventory.modules if entry.name])
+            hint = f"; names near it are {', '.join(near)}" if near else ""
+            raise ExpressionError(
+                f"variable `{name}`: no module's name matches `{glob.text}`{hint}; "
+                "mend the glob, or give it a `default`"
+            )
+        return definition.default
+
+    def _follow(self, name: str, definition: AttributeVariable) -> float:
+        value: Any = self._model
+        for part in definition.path.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
+            if value is None:
+                break
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if value is None and definition.default is not None:
+            return definition.default
+        found = "has no" if value is None else f"has a {type(value).__name__} as"
+        raise ExpressionError(
+            f"variable `{name}`: the model {found} `{definition.path}`; "
+            "give it a `default`, or pass the number with `--var`"
+        )
+
+
+class Neighbours:
+    """The facts of every tensor of a model, by the module that owns it and its local name."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._slots: dict[tuple[int, str], Slot] = {
+            (id(site.module), site.local_name): slot
+            for slot in inventory.slots
+            for site in slot.sites
+        }
+
+    def facts(self, module: nn.Module, local_name: str) -> Facts | None:
+        """The facts of a tensor of `module`, or None if it has none of that name with a shape."""
+        slot = self._slots.get((id(module), local_name))
+        return None if slot is None or slot.lazy else slot.facts
+
+
+class TensorScope(Mapping[str, Any]):
+    """What an expression sees when it is evaluated for one tensor."""
+
+    def __init__(
+        self,
+        site: Site,
+        facts: Facts,
+        captures: Mapping[str, int],
+        variables: Variables,
+        neighbours: Neighbours,
+    ) -> None:
+        self._site = site
+        self._facts = facts
+        self._captures = captures
+        self._variables = variables
+        self._neighbours = neighbours
+
+    @cached_property
+    def _known(self) -> tuple[str, ...]:
+        return (*self._captures, *self._variables, *TENSOR_FACTS, "depth")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._captures:
+            return self._captures[name]
+        if name in TENSOR_FACTS:
+            return _fact(self._facts, name)
+        if name == "depth":
+            return len(self._site.module_name.split(".")) if self._site.module_name else 0
+        owner, dot, rest = name.partition(".")
+        if not dot:
+            return self._variables[name]
+        if owner == "module":
+            return self._attribute(rest)
+        facts = self._neighbours.facts(self._site.module, owner)
+        if facts is None or rest not in TENSOR_FACTS:
+            raise KeyError(name)
+        return _fact(facts, rest)
+
+    def _attribute(self, path: str) -> Any:
+        value: Any = self._site.module
+        for part in path.split("."):
+            # A tensor's values are no part of a decision, and would be read here.
+            if not hasattr(value, part):
+                owner = type(self._site.module).__name__
+                raise ExpressionError(f"module.{path}: {owner} has no `{part}`")
+            value = getattr(value, part)
+        return value
+
+
+def _fact(facts: Facts, name: str) -> Any:
+    try:
+        return getattr(facts, name)
+    except FanError as error:
+        raise ExpressionError(f"{name}: {error}") from None
