@@ -232,6 +232,15 @@ def test_a_file_of_a_package(write: Write) -> None:
     )
 
 
+def test_a_file_that_lacks_a_package(write: Write) -> None:
+    write("net.py", "import no_such_package\n")
+    assert failure("net.py:net") == (
+        "net.py cannot be run: net.py, line 1: ModuleNotFoundError: "
+        "No module named 'no_such_package'",
+        "",
+    )
+
+
 def test_no_such_name(write: Write) -> None:
     write("net.py", NET)
     assert failure("net.py:nett") == (
