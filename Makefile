@@ -1,0 +1,49 @@
+# Every target makes its own virtual environment in .venv; nothing has to be installed before.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check bench heavy format clean
+
+demo: .venv/user  ## initialize DenseNet-121 with a policy, and save it
+	$(BIN)/initpolicy apply examples/densenet.py:densenet121 densenet.toml \
+	    --seed 0 --out densenet121.safetensors
+
+test: .venv/developer  ## everything but the heavy suites
+	$(BIN)/pytest -n 2
+
+check: .venv/developer  ## style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: .venv/developer  ## speed, paired with torch in one run
+	$(BIN)/python benchmarks/draws.py
+	$(BIN)/python benchmarks/orthogonal.py
+	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/planning.py
+
+heavy: .venv/developer  ## exhaustive sweeps: minutes to an hour
+	$(BIN)/pytest -m heavy -n 2
+
+format: .venv/developer
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/user: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	touch $@
+
+# The model libraries come without what they depend on: they would replace the pinned torch.
+.venv/developer: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[test,check]"
+	$(PIP) --no-deps torchvision==0.28.0
+	$(PIP) pillow
+	touch $@
