@@ -1,0 +1,27 @@
+"""The counter-based random field: pure functions of seed, name, index and law."""
+
+from initpolicy.field.draws import (
+    Draw,
+    NormalDraw,
+    TruncatedDraw,
+    UniformDraw,
+    check_draw,
+    representable_bounds,
+)
+from initpolicy.field.fill import Fill, fill, words
+from initpolicy.field.stream import DRAW_VERSION, Stream, stream
+
+__all__ = [
+    "DRAW_VERSION",
+    "Draw",
+    "Fill",
+    "NormalDraw",
+    "Stream",
+    "TruncatedDraw",
+    "UniformDraw",
+    "check_draw",
+    "fill",
+    "representable_bounds",
+    "stream",
+    "words",
+]

@@ -1,0 +1,50 @@
+"""Streams: which part of the random field a tensor's values come from."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from dataclasses import dataclass
+
+DRAW_VERSION = 1
+"""The version of everything in docs/draws.md. It enters every stream."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The field's words for one tensor: a Philox key and the upper half of its counters.
+
+    Both pairs hold 32-bit words. The lower half of a counter is the element's index divided by 4.
+    """
+
+    key: tuple[int, int]
+    high: tuple[int, int]
+
+
+def stream(seed: int, name: str, tag: str = "") -> Stream:
+    """Return the stream of a tensor, from the seed and the tensor's canonical name.
+
+    Args:
+        seed: any integer in [0, 2^64).
+        name: canonical name of the tensor.
+        tag: sets apart further draws of the same tensor, such as a mask.
+
+    Raises:
+        ValueError: the seed is outside [0, 2^64).
+        TypeError: the seed is no integer.
+
+    >>> stream(0, "fc.weight") == stream(0, "fc.weight")
+    True
+    >>> stream(0, "fc.weight") == stream(0, "fc.weight", "mask")
+    False
+    """
+    seed = operator.index(seed)
+    if not 0 <= seed < 1 << 64:
+        raise ValueError(f"seed must be at least 0 and less than 2**64, not {seed}")
+    message = DRAW_VERSION.to_bytes(8, "little") + seed.to_bytes(8, "little")
+    for text in (name, tag):
+        data = text.encode("utf-8", "surrogatepass")
+        message += len(data).to_bytes(8, "little") + data
+    digest = hashlib.blake2b(message, digest_size=16).digest()
+    a, b, c, d = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4, 8, 12))
+    return Stream((a, b), (c, d))
