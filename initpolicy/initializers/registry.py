@@ -1,0 +1,85 @@
+"""Initializers by name: those that come with initpolicy, and those that packages add."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from initpolicy.initializers import kaiming, plain, structured, truncated, variance, xavier
+from initpolicy.initializers.initializer import Initializer, InitializerError, suggestion
+
+GROUP = "initpolicy.initializers"
+"""The entry-point group under which a package names functions from facts to laws."""
+
+_BUILT_IN = {
+    function.__name__: function
+    for function in (
+        plain.constant,
+        plain.normal,
+        plain.ones,
+        plain.uniform,
+        plain.zeros,
+        truncated.trunc_normal,
+        xavier.xavier_normal,
+        xavier.xavier_uniform,
+        kaiming.kaiming_normal,
+        kaiming.kaiming_uniform,
+        variance.lecun_normal,
+        variance.lecun_uniform,
+        variance.variance_scaling,
+        structured.dirac,
+        structured.eye,
+        structured.orthogonal,
+        structured.sparse,
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """Give the names of all initializers in order, those of installed packages included.
+
+    >>> "kaiming_normal" in names()
+    True
+    """
+    return tuple(sorted({*_BUILT_IN, *_installed()}))
+
+
+@cache
+def get(name: str) -> Initializer:
+    """Find an initializer; other packages are asked only for names that are not built in.
+
+    Raises `InitializerError` if there is none of that name, or if a package's cannot be loaded.
+
+    >>> get("normal").summary
+    'N(mean, std). As `torch.nn.init.normal_`.'
+    >>> get("kaimng_normal")
+    Traceback (most recent call last):
+        ...
+    initpolicy.initializers.initializer.InitializerError: there is no initializer `kaimng_normal`
+    """
+    if name in _BUILT_IN:
+        return Initializer.of(_BUILT_IN[name])
+    if name in _installed():
+        return _load(name, _installed()[name])
+    raise InitializerError(
+        f"there is no initializer `{name}`",
+        hint=suggestion(name.removesuffix("_"), names())
+        or f"the initializers are {', '.join(names())}",
+    )
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _load(name: str, entry: EntryPoint) -> Initializer:
+    try:
+        function = entry.load()
+    except Exception as error:  # whatever another package raises when it is imported
+        raise InitializerError(
+            f"the initializer `{name}` cannot be loaded from {entry.value}: {error}"
+        ) from error
+    if not callable(function):
+        raise InitializerError(f"the initializer `{name}`, {entry.value}, is no function")
+    return Initializer.of(function, name)

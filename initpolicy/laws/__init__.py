@@ -1,0 +1,34 @@
+"""What values must be: laws that draw themselves, and judge what was drawn.
+
+An initializer is a name; a law is the fact that it stands for. `kaiming_normal`, `xavier_normal`
+and `normal` all lower to `Normal(mean, std)`.
+
+>>> law = Normal(0.0, 0.02)
+>>> str(law.scaled(0.5)), from_json(law.to_json()) == law
+('N(0, 0.01)', True)
+"""
+
+from initpolicy.laws.base import Law, LawError, Moments
+from initpolicy.laws.compose import ZeroRows
+from initpolicy.laws.elementwise import Constant, Drawn, Normal, TruncatedNormal, Uniform
+from initpolicy.laws.orthogonal import Orthogonal
+from initpolicy.laws.read import from_json
+from initpolicy.laws.sparse import Sparse
+from initpolicy.laws.structured import Dirac, Eye
+
+__all__ = [
+    "Constant",
+    "Dirac",
+    "Drawn",
+    "Eye",
+    "Law",
+    "LawError",
+    "Moments",
+    "Normal",
+    "Orthogonal",
+    "Sparse",
+    "TruncatedNormal",
+    "Uniform",
+    "ZeroRows",
+    "from_json",
+]

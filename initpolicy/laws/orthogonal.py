@@ -1,0 +1,161 @@
+"""Random orthogonal matrices, drawn as products of reflections instead of factored out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from initpolicy import field
+from initpolicy.laws.base import (
+    Law,
+    LawError,
+    comparable,
+    not_finite,
+    require_real,
+    settle,
+    short,
+    through_float32,
+    times,
+)
+
+_BLOCK = 128
+"""Reflections applied at once: fewer make thin products, more make work on the diagonal."""
+
+
+@dataclass(frozen=True)
+class Orthogonal(Law):
+    """`gain` times a matrix with orthonormal rows or columns, whichever are fewer.
+
+    Dimensions after the first are flattened. The matrix is uniform (Haar) among all such matrices.
+
+    >>> str(Orthogonal()), str(Orthogonal(2**0.5))
+    ('orthogonal', 'orthogonal x 1.414')
+    """
+
+    gain: float = 1.0
+    kind: ClassVar[str] = "orthogonal"
+
+    def __post_init__(self) -> None:
+        settle(self, "gain")
+
+    def __str__(self) -> str:
+        return times("orthogonal", self.gain)
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """Within the gain on both sides: no entry of a unit vector is larger than 1."""
+        return -abs(self.gain), abs(self.gain)
+
+    def scaled(self, factor: float) -> Orthogonal:
+        """Give the law with another gain."""
+        return Orthogonal(self.gain * factor)
+
+    def validate(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """Raise `LawError` unless the tensor is real and has at least 2 dimensions."""
+        require_real(self, dtype)
+        if len(shape) < 2:
+            raise LawError(
+                f"orthogonal needs at least 2 dimensions and {shape} has {len(shape)}",
+                hint='for a bias write `0` or { fn = "uniform", a = -0.1, b = 0.1 }',
+            )
+
+    @torch.no_grad()
+    def write(self, tensor: Tensor, stream: field.Stream) -> None:
+        """Write the matrix made of the stream's normal draws.
+
+        The draws are the elements, row by row, of the tall matrix of shape (larger, smaller) of
+        the two sides; those above its diagonal are not used. float64 tensors are computed in
+        float64 and all others in float32, rounded once.
+        """
+        if tensor.numel() == 0:
+            return
+        rows = tensor.shape[0]
+        columns = tensor.numel() // rows
+        precision = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+        normals = torch.empty(
+            (max(rows, columns), min(rows, columns)), dtype=precision, device=tensor.device
+        )
+        field.fill([field.Fill(normals, stream, field.NormalDraw(0.0, 1.0))])
+        matrix = haar(normals).mul_(self.gain)
+        if rows < columns:
+            matrix = matrix.mT
+        tensor.copy_(matrix.reshape(tensor.shape))
+
+    @torch.no_grad()
+    def write_torch(self, tensor: Tensor) -> None:
+        """Draw with `torch.nn.init.orthogonal_`, in float32 where torch has no QR of the type."""
+        if tensor.dtype.itemsize < 4:
+            through_float32(tensor, self.write_torch)
+        else:
+            torch.nn.init.orthogonal_(tensor, self.gain)
+
+    def check(self, tensor: Tensor) -> tuple[str, ...]:
+        """Say whether the shorter side's vectors are orthogonal and as long as the gain.
+
+        Inner products may be off by what rounding to the type explains, and not by more.
+        """
+        values = comparable(tensor)
+        if values.numel() == 0:
+            return ()
+        if wrong := not_finite(values):
+            return wrong
+        matrix = values.flatten(1)
+        if matrix.shape[0] > matrix.shape[1]:
+            matrix = matrix.mT
+        gram = matrix @ matrix.mT
+        gram.diagonal().sub_(self.gain**2)
+        error = float(gram.abs().max())
+        allowed = (
+            self.gain**2 * 8 * (torch.finfo(tensor.dtype).eps + 8 * torch.finfo(values.dtype).eps)
+        )
+        if error <= allowed:
+            return ()
+        return (
+            f"inner products are off by up to {short(error)} from those of {self}, "
+            f"and rounding explains {short(allowed)}",
+        )
+
+
+def haar(normals: Tensor) -> Tensor:
+    """Turn independent standard normals into a uniformly random matrix of orthonormal columns.
+
+    `normals` has shape (n, k) with n >= k and is overwritten; the result has the same shape.
+
+    G. W. Stewart, "The efficient generation of random orthogonal matrices" (1980): were the
+    columns factored by Householder's method, then the vector to reflect in step j would again be
+    standard normal, with n - j elements, whatever happened before. So reflections of fresh vectors
+    are drawn directly: Q = H_1 ... H_k D, where H_j = I - 2 v v^T / (v^T v) takes the j-th vector
+    x to a multiple of the unit vector e_j, with v = x + sign(x_j) |x| e_j, and D holds the signs
+    -sign(x_j) that make the triangular factor's diagonal positive (F. Mezzadri, "How to generate
+    random matrices from the classical compact groups", 2007), without which Q is not uniform.
+
+    Blocks of reflections are applied as I - V T V^T, where T is the inverse of the upper triangle
+    of V^T V with its diagonal halved (C. Puglisi, "Modification of the Householder method based on
+    the compact WY representation", 1992): all the work is in matrix products.
+
+    >>> q = haar(torch.tensor([[3.0], [4.0]]))
+    >>> [round(value, 6) for value in q.flatten().tolist()]
+    [0.6, 0.8]
+    """
+    n, k = normals.shape
+    vectors = normals.tril_()
+    leading = vectors.diagonal()
+    signed_norms = torch.linalg.vector_norm(vectors, dim=0).copysign_(leading)
+    leading.add_(signed_norms)
+    q = vectors.new_zeros(n, k)
+    for start in reversed(range(0, k, _BLOCK)):
+        stop = min(start + _BLOCK, k)
+        v = vectors[start:, start:stop]
+        factor = (v.mT @ v).triu_()
+        factor.diagonal().mul_(0.5)
+        # Columns from `stop` on are done but for these reflections, and zero in the block's rows.
+        lower = q[stop:, stop:]
+        done = torch.linalg.solve_triangular(factor, v[stop - start :].mT @ lower, upper=True)
+        q[start:, stop:].addmm_(v, done, alpha=-1)
+        own = torch.linalg.solve_triangular(factor, v[: stop - start].mT, upper=True)
+        q[start:, start:stop].addmm_(v, own, alpha=-1)
+        q[start:stop, start:stop].diagonal().add_(1)
+    return q.mul_(-signed_norms.sign())
