@@ -56,17 +56,19 @@ def _draw(
     threads: int | None,
     progress: Progress | None,
 ) -> None:
-    streams = [field.stream(seed, decision.stream_name) for decision, _ in slots]
-    fills: list[field.Fill] = []
-    for (decision, slot), stream in zip(slots, streams, strict=True):
+    jobs: list[field.Fill] = []
+    rest: list[tuple[Decision, Slot, field.Stream, bool]] = []
+    for decision, slot in slots:
         assert decision.law is not None
-        fills += decision.law.fills(slot.tensor, stream)
-    field.fill(fills, threads=threads, progress=progress)
-    drawn = {id(fill.tensor) for fill in fills}
-    for (decision, slot), stream in zip(slots, streams, strict=True):
+        stream = field.stream(seed, decision.stream_name)
+        fills = decision.law.fills(slot.tensor, stream)
+        jobs += fills
+        rest.append((decision, slot, stream, bool(fills)))
+    field.fill(jobs, threads=threads, progress=progress)
+    for decision, slot, stream, drawn in rest:
         assert decision.law is not None
         decision.law.write(slot.tensor, stream)
-        if progress is not None and id(slot.tensor) not in drawn:
+        if progress is not None and not drawn:
             progress(slot.tensor.nbytes)
 
 

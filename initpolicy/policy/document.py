@@ -74,7 +74,9 @@ Value = Annotated[
     Discriminator(
         _kind,
         custom_error_type="value",
-        custom_error_message='write a number, an initializer\'s name, "keep", or { fn = "...", ... }',
+        custom_error_message=(
+            'write a number, the name of an initializer, "keep", or { fn = "...", ... }'
+        ),
     ),
 ]
 Variable = Annotated[

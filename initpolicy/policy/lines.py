@@ -16,12 +16,12 @@ _KEY_PART = re.compile(r'\s*("(?:\\.|[^"\\])*"|\'[^\']*\'|[A-Za-z0-9_-]+)\s*(?:\
 
 
 def line_numbers(text: str) -> dict[Path, int]:
-    """Map the path of each table and key of a valid TOML text to its line, counted from 1.
+    r"""Map the path of each table and key of a valid TOML text to its line, counted from 1.
 
     Elements of arrays of tables are counted from 0, as in what `tomllib` returns. Keys within
     inline tables have no lines of their own.
 
-    >>> line_numbers('format = 1\\n\\n[[rule]]\\ninit.weight = 0\\n')
+    >>> line_numbers('format = 1\n\n[[rule]]\ninit.weight = 0\n')
     {('format',): 1, ('rule', 0): 3, ('rule', 0, 'init'): 4, ('rule', 0, 'init', 'weight'): 4}
     """
     found: dict[Path, int] = {}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -45,6 +45,7 @@ else:
     import tomli as tomllib
 
 DEEPEST_EXTENDS = 16
+MOST_PASSES = 4  # in which the structure of a file is checked, less what was wrong before
 LARGEST_FILE = 4 * 2**20  # bytes; a policy for every layer of a large model is far below it
 
 # Arguments that every initializer takes, because they are about the tensor and not about the law:
@@ -68,7 +69,9 @@ def builtins() -> tuple[str, ...]:
     """
     folder = builtin_folder()
     return tuple(
-        sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.toml"))
+        sorted(
+            file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.toml")
+        )
     )
 
 
@@ -147,14 +150,24 @@ class _Loading:
     def policy(self, file: Path, name: str) -> Policy:
         policy = self.file(file, name)
         if self.problems or policy is None:
-            raise InitPolicyError(self.problems)
+            raise InitPolicyError(self.in_order())
         return policy
 
     def parsed(self, text: str, name: str, folder: Path) -> Policy:
         policy = self.text(text, name, folder)
         if self.problems or policy is None:
-            raise InitPolicyError(self.problems)
+            raise InitPolicyError(self.in_order())
         return policy
+
+    def in_order(self) -> list[Problem]:
+        # Files in the order in which they were met, lines in the order of the file.
+        files = list(dict.fromkeys(p.location.file for p in self.problems if p.location))
+        return sorted(
+            self.problems,
+            key=lambda p: (
+                (files.index(p.location.file), p.location.line) if p.location else (-1, 0)
+            ),
+        )
 
     def error(self, code: str, message: str, hint: str, location: Location) -> None:
         self.problems.append(Problem(code, message, hint, location))
@@ -191,12 +204,12 @@ class _Loading:
         if data.get("format") != 1:
             found = "says no format" if "format" not in data else f"has format {data['format']!r}"
             where = at("format") if "format" in data else Location(name, 1)
-            self.error("IP104", f"the policy {found}", "write `format = 1` in its first lines", where)
+            self.error(
+                "IP104", f"the policy {found}", "write `format = 1` in its first lines", where
+            )
             return None
-        try:
-            document = toml.Document.model_validate(data)
-        except ValidationError as error:
-            self.problems.extend(_structure(error, data, at))
+        document = self.document(data, at)
+        if document is None:
             return None
         parents = [
             parent
@@ -204,6 +217,18 @@ class _Loading:
             if (parent := self.parent(given, folder, at("extends", index))) is not None
         ]
         return self.merged(document, parents, name, at)
+
+    def document(self, data: dict[str, Any], at: Any) -> toml.Document | None:
+        """Check the structure, leaving out what is wrong so that the rest is checked as well."""
+        for _ in range(MOST_PASSES):
+            try:
+                return toml.Document.model_validate(data)
+            except ValidationError as error:
+                wrong = list(_structure(error, data, at))
+            self.problems += [problem for problem, _ in wrong]
+            for _, path in wrong:
+                _leave_out(data, path)
+        return None
 
     def parent(self, given: str, folder: Path, location: Location) -> Policy | None:
         file = _find(given, folder)
@@ -228,9 +253,7 @@ class _Loading:
             return None
         return self.file(file, _name(os.path.normpath(folder / given), file))
 
-    def merged(
-        self, document: toml.Document, parents: list[Policy], name: str, at: Any
-    ) -> Policy:
+    def merged(self, document: toml.Document, parents: list[Policy], name: str, at: Any) -> Policy:
         rules = [replace(rule, inherited=True) for parent in parents for rule in parent.rules]
         rules += [
             rule
@@ -335,7 +358,7 @@ class _Loading:
         own = {key: value for key, value in arguments.items() if key not in COMMON_ARGUMENTS}
         for problem in initializer.check_arguments(own):
             self.error("IP109", problem.message, problem.hint, location)
-        numeric = {parameter.name for parameter in initializer.parameters if parameter.numeric}
+        numeric = {parameter.name for parameter in initializer.parameters if parameter.is_number}
         numeric |= {name for name, is_number in COMMON_ARGUMENTS.items() if is_number}
         parsed: list[tuple[str, Argument]] = []
         for name, value in arguments.items():
@@ -400,47 +423,53 @@ def _syntax(error: Exception, name: str) -> tuple[str, str, Location]:
     return f"not valid TOML{column}: {message}", "", Location(name, int(digits) if digits else 0)
 
 
-# What each place of a document is called, by the keys on the way to it.
-_PLACES = {
-    (): ("a policy", toml.Document),
-    ("rule",): ("a rule", toml.RuleTable),
-}
-
-
-def _structure(error: ValidationError, data: dict[str, Any], at: Any) -> Iterator[Problem]:
+def _structure(
+    error: ValidationError, data: dict[str, Any], at: Any
+) -> Iterator[tuple[Problem, KeyPath]]:
+    """Each structural problem, with the path of what is wrong."""
     for detail in error.errors(include_url=False):
         # Tags of unions stand in the location beside the keys; a key is what the data has there.
         path: KeyPath = tuple(_keys(detail["loc"], data))
+        place = at(*path)
         if detail["type"] == "extra_forbidden":
-            path = (*path[:-1], str(detail["loc"][-1]))
-            keys = tuple(part for part in path[:-1] if isinstance(part, str))
-            yield _unknown_key(keys, str(path[-1]), at(*path))
+            yield _unknown_key(path[:-1], str(path[-1]), place), path
         elif detail["type"] == "missing":
-            yield Problem(
-                "IP103",
-                f"`{detail['loc'][-1]}` is missing in `{_dotted(path)}`",
-                f"write `{detail['loc'][-1]} = ...`",
-                at(*path),
-            )
+            key = detail["loc"][-1]
+            message = f"`{_dotted(path)}` has no `{key}`"
+            yield Problem("IP103", message, f"write `{key} = ...` in it", place), path
         else:
             message = detail["msg"][0].lower() + detail["msg"][1:]
-            shown = _shown(detail["input"])
-            yield Problem("IP103", f"`{_dotted(path)}` is {shown}: {message}", "", at(*path))
+            shown = f"`{_dotted(path)}` is {_shown(detail['input'])}"
+            yield Problem("IP103", shown, message, place), path
+
+
+def _leave_out(data: Any, path: KeyPath) -> None:
+    for part in path[:-1]:
+        try:
+            data = data[part]
+        except (KeyError, IndexError):  # left out with what was around it
+            return
+    if path and isinstance(data, dict):
+        cast("dict[str | int, Any]", data).pop(path[-1], None)
+    elif path and isinstance(path[-1], int) and path[-1] < len(data):
+        # Others keep their numbers, by which their lines are found.
+        data[path[-1]] = {"optional": True}
 
 
 def _keys(loc: tuple[int | str, ...], data: Any) -> Iterator[str | int]:
     for part in loc:
         inside = (isinstance(data, dict) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
+            isinstance(data, list) and isinstance(part, int) and part < len(cast("Any", data))
         )
         if inside:
-            data = data[part]
+            data = cast("Any", data)[part]
             yield part
 
 
 def _dotted(path: KeyPath) -> str:
+    """Write a path as in TOML; which rule it is in, the line says."""
     text = ""
-    for part in path:
+    for part in path[2:] if path[:1] == ("rule",) and len(path) > 2 else path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
 
@@ -452,13 +481,13 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _unknown_key(keys: tuple[str, ...], key: str, location: Location) -> Problem:
-    what, model = _PLACES.get(keys, (f"`{_dotted(keys)}`", None))
-    if model is None:
-        return Problem("IP102", f"unknown key `{key}` in {what}", "take it out", location)
+def _unknown_key(around: KeyPath, key: str, location: Location) -> Problem:
+    tables = {"": ("a policy", toml.Document), "rule": ("a rule", toml.RuleTable)}
+    names = ".".join(part for part in around if isinstance(part, str))
+    if names not in tables:
+        return Problem("IP102", f"unknown key `{key}` in `{_dotted(around)}`", "", location)
+    what, model = tables[names]
     known = list(model.model_fields)
-    near = suggest(key, known)
-    meant = f"did you mean `{near[0]}`? " if near else ""
-    return Problem(
-        "IP102", f"unknown key `{key}` in {what}", f"{meant}it has {', '.join(known)}", location
-    )
+    near = suggest(key, known, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"it has {', '.join(known)}"
+    return Problem("IP102", f"unknown key `{key}` in {what}", hint, location)

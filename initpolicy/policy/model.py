@@ -163,7 +163,7 @@ class Policy:
 def _variable(value: Variable) -> Any:
     if isinstance(value, Expression):
         return value.text
-    if isinstance(value, float):
+    if isinstance(value, int | float):
         return value
     if isinstance(value, CountVariable):
         table: dict[str, Any] = {"count": value.pattern.text}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+_PACKAGE = "initpolicy.problems"
+
 
 def codes() -> tuple[str, ...]:
     """Every code that has a page, in order.
@@ -11,7 +13,7 @@ def codes() -> tuple[str, ...]:
     >>> codes()[0]
     'IP101'
     """
-    names = (entry.name for entry in files(__package__).iterdir())
+    names = (entry.name for entry in files(_PACKAGE).iterdir())
     return tuple(sorted(name[:-3] for name in names if name.endswith(".md")))
 
 
@@ -23,4 +25,4 @@ def page(code: str) -> str:
     """
     if code not in codes():
         raise KeyError(code)
-    return files(__package__).joinpath(f"{code}.md").read_text(encoding="utf-8")
+    return files(_PACKAGE).joinpath(f"{code}.md").read_text(encoding="utf-8")

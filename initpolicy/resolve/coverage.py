@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from initpolicy.model import Inventory, Slot, declared
 from initpolicy.policy.glob import NameSelector, TypeSelector, suggest
 from initpolicy.policy.model import Entry, Policy, Rule
-from initpolicy.problems import Problem
+from initpolicy.problems import Location, Problem
 from initpolicy.resolve.matching import Matching
 
 MOST_LISTED = 8
@@ -27,9 +27,7 @@ def listed(items: Iterable[str], most: int = MOST_LISTED) -> str:
 def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Iterator[Problem]:
     """Rules that select no module, and keys that name no tensor of the selected modules."""
     spoken = {
-        (match.index, match.entry.key)
-        for matches in matching.by_site.values()
-        for match in matches
+        (match.index, match.entry.key) for matches in matching.by_site.values() for match in matches
     }
     for index, rule in enumerate(policy.rules):
         if rule.optional:
@@ -94,12 +92,12 @@ def _any_name(selector: NameSelector, names: Iterable[str]) -> bool:
 def _no_tensor(rule: Rule, entry: Entry, known: list[str], selected: int) -> Problem:
     near = suggest(entry.glob.text, known, n=1)
     meant = f"did you mean `{near[0]}`? " if near else ""
-    noun = "module has" if selected == 1 else "modules have"
+    modules = "selected module has" if selected == 1 else f"{selected} selected modules have"
     have = listed(known) if known else f"no {entry.kind} of their own"
     return Problem(
         "IP203",
         f"rule {rule}: no {entry.kind} matches `{entry.key}`",
-        f"{meant}the {selected} selected {noun} {have}",
+        f"{meant}the {modules} {have}",
         entry.location,
     )
 
@@ -120,8 +118,8 @@ def overridden(policy: Policy, inventory: Inventory, matching: Matching) -> Iter
         if not rule.inherited:
             yield Problem(
                 "IP204",
-                f"rule {rule} decides nothing: of every tensor that it matches a later rule, or the "
-                "rule on its first name, says otherwise",
+                f"rule {rule} decides nothing: of each tensor that it matches, a later rule or the "
+                "rule on its first name says otherwise",
                 "move it down, or take it out",
                 rule.location,
                 "warning",
@@ -140,6 +138,6 @@ def uncovered(policy: Policy, slots: Iterable[Slot]) -> Problem | None:
         f"{len(left)} {noun} covered by no rule: {shown}",
         'write a rule for them, with "keep" to leave them as they are, '
         'or `uncovered = "keep"` at the top of the policy',
-        None,
+        Location(policy.name),
         "error" if policy.uncovered == "error" else "warning",
     )

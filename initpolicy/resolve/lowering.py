@@ -34,42 +34,37 @@ class Lowered:
 def lower(call: Call, slot: Slot, scope: TensorScope) -> Lowered:
     """Evaluate the arguments for one tensor and give its law; raises `LoweringError`."""
     own: dict[str, object] = {}
-    common: dict[str, object] = {}
+    scale: float | None = None
+    zero_rows: tuple[int, ...] = ()
+    stream = ""
     try:
         for name, argument in call.arguments:
             if name == "scale":
-                common[name] = _number(argument, scope)
+                scale = _number(argument, scope)
             elif name == "zero_index":
-                common[name] = _zero_rows(argument, slot, scope)
+                zero_rows = _zero_rows(argument, slot, scope)
             elif name == "stream":
-                common[name] = argument
+                stream = str(argument)
             else:
                 own[name] = _value(argument, scope)
     except ExpressionError as error:
         raise LoweringError("IP205", str(error)) from None
     try:
         law = initializers.get(call.fn).lower(slot.facts, own)
-        if "scale" in common:
-            law = law.scaled(_as_float(common["scale"]))
-        rows = common.get("zero_index")
-        if isinstance(rows, tuple) and rows:
-            law = ZeroRows(law, rows)
+        if scale is not None:
+            law = law.scaled(scale)
+        if zero_rows:
+            law = ZeroRows(law, zero_rows)
         law.validate(slot.shape, slot.dtype)
     except (InitializerError, LawError) as error:
         raise LoweringError("IP206", error.message, error.hint) from None
     except FanError as error:
         raise LoweringError("IP206", str(error)) from None
-    stream = common.get("stream", "")
-    return Lowered(law, stream if isinstance(stream, str) else "")
+    return Lowered(law, stream)
 
 
 def _value(argument: Argument, scope: TensorScope) -> object:
     return _number(argument, scope) if isinstance(argument, Expression) else argument
-
-
-def _as_float(value: object) -> float:
-    assert isinstance(value, float)
-    return value
 
 
 def _number(argument: Argument, scope: TensorScope) -> float:
@@ -83,8 +78,9 @@ def _number(argument: Argument, scope: TensorScope) -> float:
 
 def _zero_rows(argument: Argument, slot: Slot, scope: TensorScope) -> tuple[int, ...]:
     # Modules say "no such row" with None, as `nn.Embedding.padding_idx` does.
-    if isinstance(argument, Expression) and argument.names == {argument.text}:
-        if scope.get(argument.text) is None:
+    if isinstance(argument, Expression):
+        is_name = argument.text in argument.names
+        if is_name and scope.get(argument.text) is None:
             return ()
     row = _number(argument, scope)
     rows = slot.shape[0] if slot.shape else 0

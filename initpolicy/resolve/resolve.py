@@ -90,7 +90,7 @@ class _Resolving:
         self.neighbours = Neighbours(inventory)
         self.problems = problems
         # The same mistake in one rule is found again for every tensor: told once, with a count.
-        self.repeated: dict[tuple[str, str, Location, str], list[str]] = {}
+        self.repeated: dict[tuple[str, str, Location], tuple[str, list[str]]] = {}
 
     def plan(self) -> Plan:
         self.check_lazy()
@@ -207,14 +207,14 @@ class _Resolving:
             )
 
     def repeat(self, code: str, what: str, message: str, location: Location, name: str) -> None:
-        names = self.repeated.setdefault((code, what, location, message), [])
+        _, names = self.repeated.setdefault((code, what, location), (message, []))
         if name not in names:
             names.append(name)
 
     def summed_up(self) -> list[Problem]:
         return [
             Problem(code, f"{what}, for {coverage.listed(names, 3)}: {message}", "", location)
-            for (code, what, location, message), names in self.repeated.items()
+            for (code, what, location), (message, names) in self.repeated.items()
         ]
 
 

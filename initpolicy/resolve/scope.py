@@ -20,7 +20,9 @@ def _gain(nonlinearity: str, parameter: float | None = None) -> float:
     try:
         return gain(nonlinearity, parameter)
     except InitializerError as error:
-        raise ValueError(f"{error.message}; {error.hint}" if error.hint else error.message) from None
+        raise ValueError(
+            f"{error.message}; {error.hint}" if error.hint else error.message
+        ) from None
 
 
 FUNCTIONS = {"gain": _gain}
@@ -83,7 +85,9 @@ class Variables(Mapping[str, float]):
         if count:
             return float(count)
         if definition.default is None:
-            near = suggest(glob.text, [entry.name for entry in self._inventory.modules if entry.name])
+            near = suggest(
+                glob.text, [entry.name for entry in self._inventory.modules if entry.name]
+            )
             hint = f"; names near it are {', '.join(near)}" if near else ""
             raise ExpressionError(
                 f"variable `{name}`: no module's name matches `{glob.text}`{hint}; "
@@ -94,7 +98,7 @@ class Variables(Mapping[str, float]):
     def _follow(self, name: str, definition: AttributeVariable) -> float:
         value: Any = self._model
         for part in definition.path.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
+            value = getattr(value, part, None)
             if value is None:
                 break
         if isinstance(value, int | float) and not isinstance(value, bool):
