@@ -1,0 +1,361 @@
+"""The commands. Each reads its input, calls the library and hands the outcome to the reports.
+
+Exit codes: 0 if all is well, 1 if `--strict` found warnings, 2 for any mistake, 130 if interrupted.
+What a command needs is imported inside it, so that none waits for what it does not use.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from enum import Enum
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import initpolicy
+from initpolicy.cli import inputs
+from initpolicy.problems import InitPolicyError, Problem
+from initpolicy.report import machine, text
+
+if TYPE_CHECKING:
+    from initpolicy.plans import Plan
+
+MISUSE = 2
+INTERRUPTED = 130
+
+
+class Output(str, Enum):
+    """For whom a report is."""
+
+    text = "text"
+    json = "json"
+
+
+class Draws(str, Enum):
+    """Whose random numbers."""
+
+    initpolicy = "initpolicy"
+    torch = "torch"
+
+
+class Kind(str, Enum):
+    """What `list` lists."""
+
+    policies = "policies"
+    initializers = "initializers"
+
+
+app = typer.Typer(
+    name="initpolicy",
+    help="How the weights of neural networks begin, as a file.",
+    epilog="MODEL is package.module:callable or path/to/file.py:callable. "
+    "POLICY is a TOML file or the name of a built-in policy.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Argument(help="package.module:callable or file.py:callable")]
+Policies = Annotated[
+    str, typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name")
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="in place of the policy's seed")]
+Var = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="a number or expression for a variable of the policy"),
+]
+Kwarg = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="an argument of the model, as in TOML"),
+]
+AsWhat = Annotated[Output, typer.Option(help="for people or for programs")]
+
+
+def main() -> None:
+    """Run the command line, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names may hold letters that an old terminal or a pipe has not.
+        reconfigure: Callable[..., None] | None = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    app(prog_name="initpolicy")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        text.raw(f"initpolicy {initpolicy.__version__}", text.console(sys.stdout))
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="print the version"),
+    ] = False,
+) -> None:
+    """How the weights of neural networks begin, as a file."""
+
+
+@contextmanager
+def _reporting(output: Output) -> Generator[None, None, None]:
+    """Report what is wrong, and exit as the exit codes say."""
+    try:
+        yield
+    except InitPolicyError as error:
+        if output is Output.json:
+            machine.write(machine.problems(error.problems), sys.stdout)
+        else:
+            text.problems(error.problems, text.console(sys.stderr))
+        raise typer.Exit(MISUSE) from None
+    except KeyboardInterrupt:
+        text.raw("interrupted", text.console(sys.stderr))
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command()
+def plan(
+    model: Model,
+    policy: Policies,
+    seed: Seed = None,
+    var: Var = None,
+    kwarg: Kwarg = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="exit with 1 if there are warnings")
+    ] = False,
+    output: AsWhat = Output.text,
+) -> None:
+    """Show what each tensor of a model would begin with."""
+    with _reporting(output):
+        decided = inputs.read(model, policy, kwarg or [], var or [], device="meta").plan(seed)
+        if output is Output.json:
+            machine.write(decided.to_json(), sys.stdout)
+        else:
+            text.plan(decided, text.console(sys.stdout))
+    if strict and decided.warnings:
+        raise typer.Exit(1)
+
+
+@app.command()
+def apply(
+    model: Model,
+    policy: Annotated[
+        str | None,
+        typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name"),
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="carry out a plan in JSON, in place of a policy"),
+    ] = None,
+    seed: Seed = None,
+    var: Var = None,
+    kwarg: Kwarg = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="the safetensors file to write")
+    ] = None,
+    draws: Annotated[
+        Draws, typer.Option(help="whose random numbers: ours, or torch's after manual_seed(seed)")
+    ] = Draws.initpolicy,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="how many may draw; torch's by default")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="neither progress nor summary, only warnings")
+    ] = False,
+    output: AsWhat = Output.text,
+) -> None:
+    """Initialize a model, and save it."""
+    from initpolicy.cli import saving
+
+    with _reporting(output):
+        attempts = inputs.Attempts([])
+        file = attempts.of(saving.check, out) if out is not None else None
+        built, decided = _decided(model, policy, plan, seed, var, kwarg, attempts)
+        if draws is Draws.torch:
+            import torch
+
+            torch.manual_seed(decided.seed)  # pyright: ignore[reportUnknownMemberType]
+        start = perf_counter()
+        shown = text.console(sys.stderr)
+        total = 0 if quiet else _bytes(decided)
+        with text.progress(total, shown) as progress:
+            initpolicy.apply(built, decided, draws=draws.value, threads=threads, progress=progress)
+        seconds = perf_counter() - start
+        saved = None if file is None else (str(file), saving.save(built, decided, file))
+        if output is Output.json:
+            machine.write(machine.applied(decided, seconds, saved), sys.stdout)
+        elif quiet:
+            text.problems(decided.warnings, shown)
+        else:
+            text.applied(decided, seconds, saved, text.console(sys.stdout))
+
+
+def _decided(
+    model: str,
+    policy: str | None,
+    file: str | None,
+    seed: int | None,
+    var: list[str] | None,
+    kwarg: list[str] | None,
+    attempts: inputs.Attempts,
+) -> tuple[Any, Plan]:
+    """The model on the CPU, and the plan for it: from a policy or from a file."""
+    if (policy is None) == (file is None):
+        many = "both a policy and a plan" if file else "neither a policy nor a plan"
+        attempts.problems.append(
+            Problem(
+                "IP404", f"apply is given {many}", "write `apply MODEL POLICY` or `--plan FILE`"
+            )
+        )
+        raise InitPolicyError(attempts.problems)
+    if file is None:
+        assert policy is not None
+        read = inputs.read(model, policy, kwarg or [], var or [], device="cpu", attempts=attempts)
+        return read.model, read.plan(seed)
+    if seed is not None or var:
+        attempts.problems.append(
+            Problem(
+                "IP404",
+                "a plan has its seed and its variables",
+                "leave out `--seed` and `--var`, or give the policy instead",
+            )
+        )
+    decided = attempts.of(inputs.read_plan, file)
+    built = attempts.of(inputs.build, model, kwarg or [], "cpu")
+    if attempts.problems or decided is None or built is None:
+        raise InitPolicyError(attempts.problems)
+    return built, decided
+
+
+def _bytes(decided: Plan) -> int:
+    import torch
+
+    sizes: dict[str, int] = {}
+    for decision in decided.filled:
+        if decision.dtype not in sizes:
+            sizes[decision.dtype] = getattr(torch, decision.dtype).itemsize
+    return sum(decision.numel * sizes[decision.dtype] for decision in decided.filled)
+
+
+@app.command()
+def explain(
+    subject: Annotated[
+        str, typer.Argument(metavar="MODEL|CODE", help="a model, or a problem's code such as IP203")
+    ],
+    policy: Annotated[
+        str | None,
+        typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name"),
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PARAMETER", help="names of tensors, or globs"),
+    ] = None,
+    seed: Seed = None,
+    var: Var = None,
+    kwarg: Kwarg = None,
+    output: AsWhat = Output.text,
+) -> None:
+    """Tell which rule decides on a tensor, or what a code means."""
+    with _reporting(output):
+        if policy is None and re.fullmatch(r"(?i)IP\d+", subject):
+            _explain_code(subject.upper(), output)
+            return
+        if policy is None or not parameters:
+            raise InitPolicyError(
+                Problem(
+                    "IP404",
+                    "explain is given neither a code nor a model, a policy and a parameter",
+                    "write `explain MODEL POLICY PARAMETER` or `explain IP203`",
+                )
+            )
+        from initpolicy.cli import explaining
+
+        read = inputs.read(subject, policy, kwarg or [], var or [], device="meta")
+        explained = explaining.explained(read, seed, parameters)
+        if output is Output.json:
+            machine.write([machine.explanation(*item) for item in explained], sys.stdout)
+            return
+        to = text.console(sys.stdout)
+        for number, item in enumerate(explained):
+            if number:
+                to.print()
+            text.explanation(*item, to)
+
+
+def _explain_code(code: str, output: Output) -> None:
+    from initpolicy.problems import codes, page
+
+    if code not in codes():
+        raise InitPolicyError(
+            Problem("IP406", f"there is no code {code}", f"the codes are {', '.join(codes())}")
+        )
+    if output is Output.json:
+        machine.write({"code": code, "page": page(code)}, sys.stdout)
+    else:
+        text.page(page(code), text.console(sys.stdout))
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind | None, typer.Argument(help="which; both by default")] = None,
+    output: AsWhat = Output.text,
+) -> None:
+    """List the built-in policies and the initializers."""
+    from initpolicy import initializers
+    from initpolicy.policy import builtins
+
+    with _reporting(output):
+        to = text.console(sys.stdout)
+        document: dict[str, Any] = {}
+        if kind is not Kind.initializers:
+            found = [(name, initpolicy.load(name)) for name in builtins()]
+            document["policies"] = machine.policies(found)
+            if output is Output.text:
+                text.policies(found, to)
+        if kind is None and output is Output.text:
+            to.print()
+        if kind is not Kind.policies:
+            known = [initializers.get(name) for name in initializers.names()]
+            document["initializers"] = machine.initializers(known)
+            if output is Output.text:
+                text.initializers(known, to)
+        if output is Output.json:
+            machine.write(document, sys.stdout)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a policy, or an initializer")],
+    output: AsWhat = Output.text,
+) -> None:
+    """Print a policy as it is written, or document an initializer."""
+    from initpolicy.cli import showing
+
+    with _reporting(output):
+        to = text.console(sys.stdout)
+        shown = showing.find(name)
+        if isinstance(shown, str):
+            if output is Output.json:
+                machine.write({"policy": name, "text": shown}, sys.stdout)
+            else:
+                text.raw(shown, to)
+            return
+        documentation = showing.documentation(shown)
+        if output is Output.json:
+            machine.write(machine.initializer(shown, documentation), sys.stdout)
+        else:
+            text.initializer(shown, documentation, to)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of policies."""
+    from initpolicy.policy.schema import schema
+
+    machine.write(schema(), sys.stdout)

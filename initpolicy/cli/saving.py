@@ -1,0 +1,103 @@
+"""Write a model's tensors into a safetensors file, wholly or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from initpolicy.problems import InitPolicyError, Problem
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from initpolicy.plans import Plan
+
+
+def check(target: str) -> Path:
+    """The file that `--out` names; raises at once if it could not be written in the end."""
+    file = Path(target)
+    if file.is_dir() or not file.name:
+        raise _problem(target, "it is a folder", f"write --out {file / 'model.safetensors'}")
+    if file.exists() and not file.is_file():
+        raise _problem(target, "it is no ordinary file", "name another")
+    folder = file.resolve().parent
+    if not folder.is_dir():
+        raise _problem(target, f"there is no folder {file.parent}", "make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _problem(target, f"the folder {file.parent} is not writable", "name another")
+    return file
+
+
+def save(model: nn.Module, plan: Plan, file: Path) -> int:
+    """Write `model.state_dict()` to `file`, and give the size of the file in bytes.
+
+    A tied tensor is written once, under its first name, and the metadata says under which name to
+    find the others, as `safetensors.torch.save_model` does. `load_model` of the same module reads
+    the file back. Until the last byte is written, what was there before stays.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
+
+    tensors, names = _tensors(model, plan)
+    metadata = names | {
+        "format": "pt",
+        "policy": plan.policy,
+        "title": plan.title,
+        "seed": str(plan.seed),
+        "draws": str(plan.to_json()["draws"]),
+    }
+    target = file.resolve()  # a link stays one, and the file behind it is replaced
+    try:
+        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+            written = Path(folder) / target.name
+            save_file(tensors, written, metadata)
+            os.replace(written, target)
+        return target.stat().st_size
+    except OSError as error:
+        raise _problem(str(file), error.strerror or str(error)) from error
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise _problem(str(file), str(error) or type(error).__name__) from error
+
+
+def _tensors(model: nn.Module, plan: Plan) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors to write, and for each name that is left out the one under which it is found."""
+    import torch
+
+    state = {
+        name: value
+        for name, value in model.state_dict().items()
+        if isinstance(value, torch.Tensor)  # and no extra state, which may be anything
+    }
+    aliases = {alias for decision in plan for alias in decision.aliases}
+    # Canonical names come first, so that they are the ones kept.
+    ordered = sorted(state, key=lambda name: name in aliases)
+    kept: dict[Hashable, str] = {}
+    elsewhere: dict[str, str] = {}
+    for name in ordered:
+        first = kept.setdefault(_view(state[name]), name)
+        if first != name:
+            elsewhere[name] = first
+    used: set[int] = set()
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if name in elsewhere:
+            continue
+        memory = tensor.untyped_storage().data_ptr()
+        # The format has no views: two that share memory, and are not the same, are written apart.
+        tensors[name] = tensor.clone() if memory in used and memory else tensor
+        tensors[name] = tensors[name].contiguous()
+        used.add(memory)
+    return tensors, elsewhere
+
+
+def _view(tensor: Tensor) -> Hashable:
+    if not tensor.numel():
+        return id(tensor)
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+
+
+def _problem(file: str, reason: str, hint: str = "") -> InitPolicyError:
+    return InitPolicyError(Problem("IP403", f"{file} cannot be written: {reason}", hint))

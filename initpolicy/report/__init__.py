@@ -1,0 +1,1 @@
+"""Rendering, as text for people and as JSON for programs; the only room that prints."""

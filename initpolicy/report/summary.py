@@ -1,0 +1,145 @@
+"""A plan in few words: what each rule gave, and what was left as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from initpolicy.plans import Choice, Decision, Plan
+
+_NUMBER = re.compile(r"(?<![A-Za-z0-9_.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![A-Za-z0-9_])")
+
+
+@dataclass(frozen=True)
+class Share:
+    """The tensors that one rule filled with one initializer."""
+
+    rule: str
+    initializer: str
+    decisions: tuple[Decision, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the tensors are called inside their modules."""
+        return _local_names(self.decisions)
+
+    @property
+    def law(self) -> str:
+        """The law of the tensors, or the range of their laws."""
+        return ranged(str(decision.law) for decision in self.decisions)
+
+    @property
+    def values(self) -> int:
+        """How many values the tensors have together."""
+        return sum(decision.numel for decision in self.decisions)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Tensors of one kind and one type of module that were left as they are, for one reason."""
+
+    kind: str
+    module_type: str
+    reason: str
+    decisions: tuple[Decision, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the tensors are called inside their modules."""
+        return _local_names(self.decisions)
+
+
+def shares(plan: Plan) -> list[Share]:
+    """What each rule gave, in the order in which the rules first decide something."""
+    groups: dict[tuple[str, str, str], list[Decision]] = {}
+    for decision in plan.filled:
+        winner = decision.winner
+        # A plan read from JSON may fill a tensor without saying why.
+        key = (winner.rule, winner.location.file, winner.initializer) if winner else ("", "", "")
+        groups.setdefault(key, []).append(decision)
+    ranks: dict[tuple[str, str], int] = {}
+    for rule, file, _ in groups:
+        ranks.setdefault((rule, file), len(ranks))
+    ordered = sorted(groups.items(), key=lambda group: ranks[group[0][:2]])
+    return [Share(rule, said, tuple(found)) for (rule, _, said), found in ordered]
+
+
+def leftovers(plan: Plan) -> list[Leftover]:
+    """What was left as it is, and why."""
+    groups: dict[tuple[str, str, str], list[Decision]] = {}
+    for decision in plan:
+        if decision.law is None:
+            key = (decision.kind, decision.module_type, _reason(decision.winner))
+            groups.setdefault(key, []).append(decision)
+    return [Leftover(*key, tuple(found)) for key, found in groups.items()]
+
+
+def _reason(winner: Choice | None) -> str:
+    return "no rule covers them" if winner is None else f"rule {winner.rule} keeps them"
+
+
+def _local_names(decisions: Iterable[Decision]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(decision.name.rpartition(".")[2] for decision in decisions))
+
+
+def ranged(laws: Iterable[str]) -> str:
+    """Several laws in one text: numbers that differ become ranges.
+
+    >>> ranged(["N(0, 0.2041)", "N(0, 0.0204)", "N(0, 0.1)"])
+    'N(0, 0.0204..0.2041)'
+    >>> ranged(["N(0, 1)", "U(-1, 1)"])
+    '2 laws'
+    """
+    distinct = list(dict.fromkeys(laws))
+    skeletons = {_NUMBER.sub("#", law) for law in distinct}
+    if len(skeletons) > 1:
+        return f"{len(distinct)} laws"
+    columns = zip(*(_NUMBER.findall(law) for law in distinct), strict=True)
+    spans = [_span(sorted(set(column), key=float)) for column in columns]
+    return _NUMBER.sub(lambda _: spans.pop(0), distinct[0])
+
+
+def _span(numbers: list[str]) -> str:
+    return numbers[0] if len(numbers) == 1 else f"{numbers[0]}..{numbers[-1]}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> count(1, "tensor"), count(7978856, "value")
+    ('1 tensor', '7,978,856 values')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def totals(plan: Plan) -> str:
+    """How much a plan fills.
+
+    Parameters are counted apart from buffers: theirs is the number that a model is known by.
+    """
+    told: list[str] = []
+    for kind, noun in (("parameter", "parameter tensor"), ("buffer", "buffer")):
+        found = [decision for decision in plan.filled if decision.kind == kind]
+        if found:
+            values = sum(decision.numel for decision in found)
+            told.append(f"{count(len(found), noun)} ({count(values, 'value')})")
+    return " and ".join(told) or "nothing"
+
+
+def in_bytes(size: int) -> str:
+    """A size that a person can read.
+
+    >>> in_bytes(512), in_bytes(32_375_112)
+    ('512 bytes', '32.4 MB')
+    """
+    if size < 1000:
+        return count(size, "byte")
+    number = float(size)
+    for unit in ("kB", "MB", "GB"):
+        number /= 1000
+        if number < 999.95:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1000:,.1f} TB"
