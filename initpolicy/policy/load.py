@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -146,6 +147,7 @@ class _Loading:
         self.problems: list[Problem] = []
         self.loaded: set[Path] = set()
         self.ancestors: list[Path] = []
+        self.incomplete: set[tuple[str | int, ...]] = set()  # rules of which parts are left out
 
     def policy(self, file: Path, name: str) -> Policy:
         policy = self.file(file, name)
@@ -194,7 +196,7 @@ class _Loading:
         try:
             data = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            self.error("IP101", *_syntax(error, name))
+            self.problems.append(_syntax(error, text, name))
             return None
         lines = line_numbers(text)
 
@@ -226,8 +228,10 @@ class _Loading:
             except ValidationError as error:
                 wrong = list(_structure(error, data, at))
             self.problems += [problem for problem, _ in wrong]
-            for _, path in wrong:
+            for problem, path in wrong:
                 _leave_out(data, path)
+                if path[:1] == ("rule",) and problem.location is not None:
+                    self.incomplete.add((problem.location.file, *path[:2]))
         return None
 
     def parent(self, given: str, folder: Path, location: Location) -> Policy | None:
@@ -296,7 +300,7 @@ class _Loading:
             for key, values in (("init", table.init), ("buffer", table.buffer))
             for glob, value in values.items()
         ]
-        if not entries:
+        if not entries and (location.file, "rule", index) not in self.incomplete:
             self.error(
                 "IP103",
                 "the rule says nothing about any tensor",
@@ -413,14 +417,14 @@ class _Loading:
         return float(value)
 
 
-def _syntax(error: Exception, name: str) -> tuple[str, str, Location]:
+def _syntax(error: Exception, text: str, name: str) -> Problem:
     if isinstance(error, RecursionError):
-        return "tables or arrays are nested too deeply", "", Location(name)
+        return Problem("IP101", "tables or arrays are nested too deeply", "", Location(name))
     message, _, place = str(error).partition(" (at ")
-    digits = "".join(c for c in place.partition(",")[0] if c.isdigit())
-    column = place.rpartition("column ")[2].rstrip(")")
-    column = f", column {column}" if column.isdigit() else ""
-    return f"not valid TOML{column}: {message}", "", Location(name, int(digits) if digits else 0)
+    found = re.match(r"line (\d+), column (\d+)", place)
+    line = int(found[1]) if found else len(text.splitlines())  # "at end of document"
+    column = f", column {found[2]}" if found else ""
+    return Problem("IP101", f"not valid TOML{column}: {message}", "", Location(name, line))
 
 
 def _structure(

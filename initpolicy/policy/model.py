@@ -42,7 +42,7 @@ class Call:
         return f"{self.fn}({shown})" if shown else self.fn
 
     def to_value(self) -> Any:
-        """As it is written in TOML."""
+        """As it is written in TOML, in full."""
         return {"fn": self.fn} | {
             name: value.text if isinstance(value, Expression) else value
             for name, value in self.arguments

@@ -40,7 +40,7 @@ def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Itera
             if not any((index, entry.key) in spoken for entry in rule.entries):
                 yield Problem(
                     "IP202",
-                    f"rule {rule}: no tensor of the {len(selected)} selected modules fits",
+                    f"rule {rule}: its condition holds for no tensor of the modules it selects",
                     "mend the rule, or write `optional = true` in it",
                     rule.location,
                 )
@@ -92,8 +92,9 @@ def _any_name(selector: NameSelector, names: Iterable[str]) -> bool:
 def _no_tensor(rule: Rule, entry: Entry, known: list[str], selected: int) -> Problem:
     near = suggest(entry.glob.text, known, n=1)
     meant = f"did you mean `{near[0]}`? " if near else ""
-    modules = "selected module has" if selected == 1 else f"{selected} selected modules have"
-    have = listed(known) if known else f"no {entry.kind} of their own"
+    one = selected == 1
+    modules = "selected module has" if one else f"{selected} selected modules have"
+    have = listed(known) if known else f"no {entry.kind} of {'its' if one else 'their'} own"
     return Problem(
         "IP203",
         f"rule {rule}: no {entry.kind} matches `{entry.key}`",

@@ -1,0 +1,233 @@
+"""From text to policy, and what is said of text that is none."""
+
+import tomlkit
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from initpolicy import InitPolicyError
+from initpolicy.policy import builtins, load, parse
+
+NAMES = st.sampled_from(["**", "a.*", "**.h.<i>", "{a,b}.c[0-9]", "!**.d", ""])
+TYPES = st.sampled_from(["Linear", "*Conv*", "=Linear", "!BatchNorm?d", "torch.nn.*.Linear"])
+VALUES = st.one_of(
+    st.integers(-9, 9),
+    st.floats(-1, 1),
+    st.sampled_from(["keep", "zeros", "kaiming_normal"]),
+    st.fixed_dictionaries(
+        {"fn": st.just("normal"), "std": st.floats(0, 1) | st.just("0.02 / sqrt(2 * n)")},
+        optional={"mean": st.integers(0, 3), "scale": st.just("fan_in"), "stream": st.just("s")},
+    ),
+)
+GLOBS = st.sampled_from(["weight", "bias", "*", "w<i>", "{a,b}"])
+RULES = st.fixed_dictionaries(
+    {"init": st.dictionaries(GLOBS, VALUES, min_size=1, max_size=3)},
+    optional={
+        "type": TYPES | st.lists(TYPES, min_size=1, max_size=3),
+        "name": NAMES | st.lists(NAMES, min_size=1, max_size=3),
+        "where": st.sampled_from(["fan_in > 3", "ndim == 1 and depth >= 2"]),
+        "buffer": st.dictionaries(GLOBS, VALUES, min_size=1, max_size=2),
+        "optional": st.booleans(),
+        "note": st.text(max_size=9),
+    },
+)
+VARIABLES = st.one_of(
+    st.floats(-3, 3),
+    st.just("2 * n"),
+    st.fixed_dictionaries(
+        {"count": NAMES.filter(lambda name: name[:1] != "!")},
+        optional={"default": st.integers(0, 3)},
+    ),
+    st.just({"attr": "config.n_embd", "default": 2.5}),
+)
+DOCUMENTS = st.fixed_dictionaries(
+    {"format": st.just(1)},
+    optional={
+        "title": st.text(max_size=9),
+        "source": st.text(max_size=9),
+        "seed": st.integers(0, 2**63 - 1),
+        "uncovered": st.sampled_from(["error", "warn", "keep"]),
+        "vars": st.dictionaries(st.sampled_from(["n", "m", "width"]), VARIABLES, max_size=3),
+        "rule": st.lists(RULES, max_size=4),
+    },
+)
+
+
+def to_toml(document: dict) -> str:
+    """Write a document with inline tables, which keep the order of the keys of a rule."""
+    written = dict(document)
+    for key in ("vars", "rule"):
+        if key in written:
+            written[key] = tomlkit.item(written[key], _parent=tomlkit.array(), _sort_keys=False)
+    return tomlkit.dumps(written)
+
+
+@given(DOCUMENTS)
+def test_a_policy_round_trips_through_toml(document):
+    policy = parse(to_toml(document))
+    again = parse(to_toml(policy.to_dict()))
+    assert again == policy
+    assert len(policy.rules) == len(document.get("rule", []))
+
+
+def messages(text: str) -> str:
+    with pytest.raises(InitPolicyError) as caught:
+        parse(text, "x.toml")
+    return str(caught.value)
+
+
+def test_all_mistakes_at_once_in_the_order_of_their_lines():
+    text = """\
+format = 1
+sead = 1
+[vars]
+fan_in = 3
+n = { cuont = "**" }
+[[rule]]
+tipe = "Linear"
+init.weight = { fn = "kaiming_norml" }
+init.bias = { fn = "normal", sdt = 1 }
+init.x = true
+init.y = { fn = "normal", std = "sqrt(" }
+init.z = { fn = "normal", std = 1, scale = true }
+[[rule]]
+type = "Lin[ear"
+where = "a = b"
+init."a.b" = "zeroes"
+[[rule]]
+name = "a"
+"""
+    assert messages(text).splitlines() == [
+        "x.toml:2: IP102 unknown key `sead` in a policy; did you mean `seed`?",
+        "x.toml:4: IP103 `fan_in` already means something in expressions; choose another name "
+        "for the variable",
+        "x.toml:5: IP103 `vars.n` is {'cuont': '**'}; write a number, an expression, "
+        '{ count = "..." } or { attr = "...", default = ... }',
+        "x.toml:7: IP102 unknown key `tipe` in a rule; did you mean `type`?",
+        "x.toml:8: IP108 there is no initializer `kaiming_norml`; did you mean `kaiming_normal`?",
+        "x.toml:9: IP109 normal has no argument `sdt`; it accepts mean, std; did you mean `std`?",
+        "x.toml:10: IP103 `init.x` is true; write a number, the name of an initializer, "
+        '"keep", or { fn = "...", ... }',
+        "x.toml:11: IP107 sqrt(: a number, a name or an operator is missing or misplaced",
+        "x.toml:12: IP109 `scale` is True; write a number or an expression",
+        'x.toml:14: IP106 glob "Lin[ear": "[" is never closed; write "[0-9]", or "[[]" for the '
+        "character",
+        "x.toml:15: IP107 a = b: unexpected '='; write \"==\" to compare",
+        'x.toml:16: IP106 glob "a.b": the name of a parameter has no dot; select the module by '
+        "its name, and write what comes after the last dot",
+        "x.toml:17: IP103 the rule says nothing about any tensor; give it a key such as "
+        "`init.weight = 0`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("format = ", "x.toml:1: IP101 not valid TOML: Invalid value"),
+        (
+            "a\nb = 1",
+            "x.toml:1: IP101 not valid TOML, column 2: Expected '=' after a key in a key/value pair",
+        ),
+        (
+            "a = 1",
+            "x.toml:1: IP104 the policy says no format; write `format = 1` in its first lines",
+        ),
+        (
+            "\nformat = 2",
+            "x.toml:2: IP104 the policy has format 2; write `format = 1` in its first lines",
+        ),
+        (
+            "format = 1\nseed = -1",
+            "x.toml:2: IP103 `seed` is -1; input should be greater than or equal to 0",
+        ),
+        (
+            'format = 1\nextends = [\n  "torhc",\n]',
+            "x.toml:2: IP110 there is no policy `torhc`, neither a file nor a built-in; "
+            "did you mean `torch`?",
+        ),
+        (
+            "format = 1\n[[rule]]\ninit.weight = { std = 1 }",
+            "x.toml:3: IP103 `init.weight` has no `fn`; write `fn = ...` in it",
+        ),
+        (
+            'format = 1\n[[rule]]\ninit.weight = { fn = "keep" }',
+            'x.toml:3: IP108 `keep` is no initializer; write "keep" without a table',
+        ),
+        (
+            'format = 1\n[vars]\na = { attr = "b._c" }',
+            "x.toml:3: IP103 `b._c` is no path of public attributes; write names with dots "
+            'between them, such as "config.n_embd"',
+        ),
+    ],
+)
+def test_messages(text, message):
+    assert messages(text) == message
+
+
+def test_a_file_comes_before_a_builtin(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load("densenet").title == load("densenet.toml").title == "DenseNet"
+    (tmp_path / "densenet.toml").write_text('format = 1\ntitle = "mine"')
+    assert load("densenet.toml").title == "mine"
+    assert load("densenet").title == "DenseNet"
+
+
+def test_builtins_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert {load(name).name for name in builtins()} == {f"policies/{n}.toml" for n in builtins()}
+
+
+def test_what_extends_overrides_what_it_extends(tmp_path):
+    (tmp_path / "base.toml").write_text(
+        'format = 1\nseed = 7\nuncovered = "keep"\n[vars]\na = 1\nb = 2\n[[rule]]\ninit.x = 0'
+    )
+    (tmp_path / "child.toml").write_text(
+        'format = 1\nextends = ["base.toml"]\n[vars]\nb = 3\n[[rule]]\ninit.x = 1'
+    )
+    policy = load(tmp_path / "child.toml")
+    assert [str(rule.entries[0].value) for rule in policy.rules] == [
+        "constant(val=0)",
+        "constant(val=1)",
+    ]
+    assert [rule.inherited for rule in policy.rules] == [True, False]
+    assert policy.variables == {"a": 1, "b": 3}
+    assert (policy.seed, policy.uncovered) == (7, "error")
+
+
+def test_a_policy_extended_twice_comes_once(tmp_path):
+    (tmp_path / "d.toml").write_text("format = 1\n[[rule]]\ninit.x = 0")
+    for name in "bc":
+        (tmp_path / f"{name}.toml").write_text('format = 1\nextends = ["d.toml"]')
+    (tmp_path / "a.toml").write_text('format = 1\nextends = ["b.toml", "c.toml"]')
+    assert len(load(tmp_path / "a.toml").rules) == 1
+
+
+def test_circles_and_depth_of_extends(tmp_path):
+    (tmp_path / "a.toml").write_text('format = 1\nextends = ["b.toml"]')
+    (tmp_path / "b.toml").write_text('format = 1\nextends = ["a.toml"]')
+    with pytest.raises(InitPolicyError) as caught:
+        load(tmp_path / "a.toml")
+    assert [(p.code, p.message) for p in caught.value.problems] == [
+        ("IP105", "`a.toml` extends itself")
+    ]
+    for number in range(20):
+        (tmp_path / f"{number}.toml").write_text(f'format = 1\nextends = ["{number + 1}.toml"]')
+    with pytest.raises(InitPolicyError) as caught:
+        load(tmp_path / "0.toml")
+    assert caught.value.problems[0].message == "`16.toml` is more than 16 `extends` deep"
+
+
+def test_files_that_are_no_text(tmp_path):
+    (tmp_path / "a.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InitPolicyError, match="IP101 the file cannot be read: 'utf-8' codec"):
+        load(tmp_path / "a.toml")
+    with pytest.raises(InitPolicyError, match="IP110 there is no policy `densnet`"):
+        load("densnet")
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda b: b.decode("latin1")))
+def test_any_text_is_a_policy_or_an_error_of_ours(text):
+    try:
+        parse("format = 1\n" + text)
+    except InitPolicyError as error:
+        assert error.problems

@@ -1,0 +1,110 @@
+"""Plans as data, and what is said of data that is no plan."""
+
+import json
+
+import pytest
+from torch import nn
+
+import initpolicy
+from initpolicy import InitPolicyError, Plan
+from initpolicy.policy import parse
+
+POLICY = parse(
+    'format = 1\ntitle = "T"\n[vars]\na = 2\n[[rule]]\nnote = "n"\n'
+    'init.weight = { fn = "constant", val = "a" }\ninit.bias = "keep"',
+    "x.toml",
+)
+
+
+def test_a_plan_prints_what_it_decided():
+    plan = initpolicy.plan(nn.Linear(2, 3), POLICY, seed=5)
+    assert str(plan) == (
+        "T, seed 5: 1 tensors filled, 1 left as they are\n"
+        "  weight [3, 2] float32: 2\n"
+        "  bias [3] float32: left as it is"
+    )
+    assert [d.name for d in plan.filled] == ["weight"]
+    assert len(plan) == 2
+    with pytest.raises(KeyError):
+        plan["nothing"]
+
+
+def test_a_plan_in_json_is_readable():
+    plan = initpolicy.plan(nn.Linear(2, 3), POLICY, seed=5)
+    assert plan.to_json() == {
+        "plan": 1,
+        "draws": 1,
+        "policy": "x.toml",
+        "title": "T",
+        "source": "",
+        "seed": 5,
+        "variables": {"a": 2.0},
+        "decisions": [
+            {
+                "name": "weight",
+                "kind": "parameter",
+                "shape": [3, 2],
+                "dtype": "float32",
+                "module_type": "Linear",
+                "law": {"kind": "constant", "value": 2.0},
+                "winner": {
+                    "rule": '"n"',
+                    "initializer": "constant(val=a)",
+                    "file": "x.toml",
+                    "line": 7,
+                },
+                "losers": [],
+                "aliases": [],
+                "stream": "",
+            },
+            {
+                "name": "bias",
+                "kind": "parameter",
+                "shape": [3],
+                "dtype": "float32",
+                "module_type": "Linear",
+                "law": None,
+                "winner": {"rule": '"n"', "initializer": "keep", "file": "x.toml", "line": 8},
+                "losers": [],
+                "aliases": [],
+                "stream": "",
+            },
+        ],
+        "warnings": [],
+    }
+    assert Plan.from_json(json.dumps(plan.to_json())) == plan
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda data: data | {"plan": 2}, "ValueError: it has version 2, and this program reads 1"),
+        (lambda data: data | {"draws": 9}, "ValueError: it has draws 9, and this program makes 1"),
+        (lambda data: data | {"seed": "0"}, "TypeError: '0' is no whole number"),
+        (lambda data: {"plan": 1, "draws": 1}, "KeyError: 'decisions'"),
+        (lambda data: [], "TypeError: list indices must be integers or slices, not str"),
+        (
+            lambda data: data | {"decisions": data["decisions"] * 2},
+            "ValueError: two decisions are on tensors of one name",
+        ),
+        (
+            lambda data: data | {"decisions": [data["decisions"][0] | {"kind": "layer"}]},
+            "ValueError: a tensor is a parameter or a buffer, not 'layer'",
+        ),
+    ],
+)
+def test_what_is_no_plan(change, told):
+    data = change(initpolicy.plan(nn.Linear(2, 3), POLICY).to_json())
+    with pytest.raises(InitPolicyError) as caught:
+        Plan.from_json(data, file="plan.json")
+    assert str(caught.value) == (
+        f"plan.json: IP302 this is not a plan: {told}; "
+        "write one with `initpolicy plan MODEL POLICY --output json`"
+    )
+
+
+def test_text_that_is_no_json():
+    with pytest.raises(InitPolicyError, match="IP302 this is not a plan: JSONDecodeError"):
+        Plan.from_json("{")
+    with pytest.raises(InitPolicyError, match="IP302 this is not a plan: RecursionError"):
+        Plan.from_json("[" * 100_000)
