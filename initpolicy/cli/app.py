@@ -61,7 +61,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[str, typer.Argument(help="package.module:callable or file.py:callable")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="package.module:callable or file.py:callable")
+]
 Policies = Annotated[
     str, typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name")
 ]

@@ -101,4 +101,4 @@ def read_plan(file: str) -> Plan:
 def unreadable(file: str, error: Exception) -> Problem:
     """The problem of a file that cannot be read."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return Problem("IP403", f"{file} cannot be read: {reason}", "name a file that can be read")
+    return Problem("IP403", f"{file} cannot be read: {reason}")
