@@ -95,17 +95,17 @@ def apply(
     from initpolicy.application import carry_out
     from initpolicy.plans import Plan
     from initpolicy.problems import InitPolicyError, Problem
+    from initpolicy.resolve import read_model, resolve
 
-    if isinstance(policy, Plan):
-        if seed is not None or vars is not None:
-            raise InitPolicyError(
-                Problem("IP304", "a plan has its seed and its variables", "give the policy instead")
-            )
-        decided = policy
-    else:
-        decided = plan(model, policy, seed=seed, vars=vars)
-    carry_out(decided, model, draws=draws, threads=threads, progress=progress)
-    return decided
+    inventory = read_model(model)
+    if not isinstance(policy, Plan):
+        policy = resolve(model, load(policy), seed=seed, variables=vars, inventory=inventory)
+    elif seed is not None or vars is not None:
+        raise InitPolicyError(
+            Problem("IP304", "a plan has its seed and its variables", "give the policy instead")
+        )
+    carry_out(policy, inventory, draws=draws, threads=threads, progress=progress)
+    return policy
 
 
 def __getattr__(name: str) -> Any:

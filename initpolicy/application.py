@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import nn
 
 from initpolicy import field
-from initpolicy.model import Inventory, ModelError, Slot, read
+from initpolicy.model import Inventory, Slot
 from initpolicy.plans import Decision, Plan
 from initpolicy.problems import InitPolicyError, Problem
 
@@ -21,13 +20,13 @@ MOST_LISTED = 8
 
 def carry_out(
     plan: Plan,
-    model: nn.Module,
+    inventory: Inventory,
     *,
     draws: Draws = "initpolicy",
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Give every tensor of `model` the values that `plan` decided on.
+    """Give every tensor of a model the values that `plan` decided on.
 
     With `draws="torch"` the values come from torch's functions and its global generators, tensor
     by tensor in the order of the plan; otherwise no generator is touched. `threads` is how many
@@ -38,7 +37,7 @@ def carry_out(
         raise InitPolicyError(
             Problem("IP304", f"there are no draws {draws!r}", 'write "initpolicy" or "torch"')
         )
-    slots = _fitting(plan, model)
+    slots = _fitting(plan, inventory)
     with torch.no_grad():
         if draws == "torch":
             for decision, slot in slots:
@@ -72,12 +71,8 @@ def _draw(
             progress(slot.tensor.nbytes)
 
 
-def _fitting(plan: Plan, model: nn.Module) -> list[tuple[Decision, Slot]]:
+def _fitting(plan: Plan, inventory: Inventory) -> list[tuple[Decision, Slot]]:
     """The tensors to fill, each with its decision; raises unless the plan fits the whole model."""
-    try:
-        inventory = read(model)
-    except ModelError as error:
-        raise InitPolicyError(Problem("IP213", error.message, error.hint)) from None
     problems = list(_misfits(plan, inventory))
     if problems:
         raise InitPolicyError(problems)
@@ -121,14 +116,18 @@ def _misfits(plan: Plan, inventory: Inventory) -> list[Problem]:
 
 
 def _differences(decision: Decision, slot: Slot) -> list[tuple[str, object, object]]:
-    found = [
-        ("kind", decision.kind, slot.kind),
-        ("dtype", decision.dtype, str(slot.dtype).removeprefix("torch.")),
-        ("names", [decision.name, *decision.aliases], [site.name for site in slot.sites]),
-    ]
     # A lazy tensor has no shape that the plan's could be compared with.
-    shape = None if slot.lazy else list(slot.shape)
-    return [*found, ("shape", list(decision.shape), shape)]
+    facts = None if slot.lazy else slot.facts
+    found = (facts.shape, facts.dtype) if facts else (None, str(slot.dtype))
+    if found == (decision.shape, decision.dtype) and slot.kind == decision.kind:
+        if [decision.name, *decision.aliases] == [site.name for site in slot.sites]:
+            return []
+    return [
+        ("kind", decision.kind, slot.kind),
+        ("dtype", decision.dtype, found[1]),
+        ("names", [decision.name, *decision.aliases], [site.name for site in slot.sites]),
+        ("shape", list(decision.shape), None if found[0] is None else list(found[0])),
+    ]
 
 
 def _listed(names: list[str]) -> str:

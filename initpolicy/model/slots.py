@@ -36,7 +36,7 @@ class Site:
     """Whether `state_dict` holds the tensor under this name; always true of a parameter."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Slot:
     """One tensor, with every name it has; two slots are equal only if they are the same."""
 
@@ -81,12 +81,12 @@ class Slot:
         """The names other than the canonical one."""
         return self.sites[1:]
 
-    @property
+    @cached_property
     def lazy(self) -> bool:
         """Whether the tensor has no shape before the first forward pass, as in `nn.LazyLinear`."""
         return is_lazy(self.tensor)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """The shape; the global one of a tensor that is sharded as a `DTensor`.
 
@@ -105,7 +105,7 @@ class Slot:
         """The type of the elements, also of a lazy tensor."""
         return self.tensor.dtype
 
-    @property
+    @cached_property
     def facts(self) -> Facts:
         """What formulas may know about the tensor; raises `ModelError` if it is lazy."""
         return Facts(self.shape, str(self.dtype).removeprefix("torch."))

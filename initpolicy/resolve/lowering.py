@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from initpolicy import initializers
@@ -31,26 +32,46 @@ class Lowered:
     stream: str
 
 
-def lower(call: Call, slot: Slot, scope: TensorScope) -> Lowered:
-    """Evaluate the arguments for one tensor and give its law; raises `LoweringError`."""
-    own: dict[str, object] = {}
-    scale: float | None = None
-    zero_rows: tuple[int, ...] = ()
-    stream = ""
+class Lowering:
+    """Lowers the entries of one plan; tensors that are alike in every respect share a law."""
+
+    def __init__(self) -> None:
+        self._laws: dict[Hashable, Law] = {}
+
+    def lower(self, call: Call, slot: Slot, scope: TensorScope) -> Lowered:
+        """Evaluate the arguments for one tensor and give its law; raises `LoweringError`."""
+        own: dict[str, object] = {}
+        scale: float | None = None
+        zero_rows: tuple[int, ...] = ()
+        stream = ""
+        try:
+            for name, argument in call.arguments:
+                if name == "scale":
+                    scale = _number(argument, scope)
+                elif name == "zero_index":
+                    zero_rows = _zero_rows(argument, slot, scope)
+                elif name == "stream":
+                    stream = str(argument)
+                else:
+                    own[name] = _value(argument, scope)
+        except ExpressionError as error:
+            raise LoweringError("IP205", str(error)) from None
+        alike = (call.fn, *own.items(), scale, zero_rows, slot.facts)
+        law = self._laws.get(alike)
+        if law is None:
+            law = self._laws[alike] = _law(call.fn, own, scale, zero_rows, slot)
+        return Lowered(law, stream)
+
+
+def _law(
+    fn: str,
+    arguments: dict[str, object],
+    scale: float | None,
+    zero_rows: tuple[int, ...],
+    slot: Slot,
+) -> Law:
     try:
-        for name, argument in call.arguments:
-            if name == "scale":
-                scale = _number(argument, scope)
-            elif name == "zero_index":
-                zero_rows = _zero_rows(argument, slot, scope)
-            elif name == "stream":
-                stream = str(argument)
-            else:
-                own[name] = _value(argument, scope)
-    except ExpressionError as error:
-        raise LoweringError("IP205", str(error)) from None
-    try:
-        law = initializers.get(call.fn).lower(slot.facts, own)
+        law = initializers.get(fn).lower(slot.facts, arguments)
         if scale is not None:
             law = law.scaled(scale)
         if zero_rows:
@@ -60,7 +81,7 @@ def lower(call: Call, slot: Slot, scope: TensorScope) -> Lowered:
         raise LoweringError("IP206", error.message, error.hint) from None
     except FanError as error:
         raise LoweringError("IP206", str(error)) from None
-    return Lowered(law, stream)
+    return law
 
 
 def _value(argument: Argument, scope: TensorScope) -> object:

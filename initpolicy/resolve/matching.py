@@ -52,10 +52,12 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
     matching = Matching()
     rules_of: dict[str, list[tuple[int, Rule, Mapping[str, int]]]] = {}
     modules = list(inventory.named_modules())
+    types = {type(module) for _, module in modules}
     for index, rule in enumerate(policy.rules):
         selected: list[Selected] = []
-        for name, module in modules:
-            if rule.type is not None and not rule.type.match(type(module)):
+        fitting = types if rule.type is None else {one for one in types if rule.type.match(one)}
+        for name, module in modules if fitting else ():
+            if type(module) not in fitting:
                 continue
             captures = {} if rule.name is None else rule.name.match(name)
             if captures is None:
@@ -63,18 +65,32 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
             selected.append(Selected(name, module, captures))
             rules_of.setdefault(name, []).append((index, rule, captures))
         matching.selected.append(selected)
+    entries_of = _Entries()
     for slot in inventory.slots:
         for site in slot.sites:
             found: list[Match] = []
-            for index, rule, captures in rules_of.get(site.module_name, []):
-                for entry in rule.entries:
-                    if entry.kind != site.kind:
-                        continue
-                    own = entry.glob.match(site.local_name)
-                    if own is None:
-                        continue
-                    both = {**captures, **own}
+            for index, rule, captures in rules_of.get(site.module_name, ()):
+                for entry, own in entries_of(rule, site):
+                    both = {**captures, **own} if own else captures
                     if rule.where is None or holds(slot, site, rule, both):
                         found.append(Match(index, rule, entry, both))
             matching.by_site[site.name] = found
     return matching
+
+
+class _Entries:
+    """The entries of a rule that name a tensor; few names make up most of a model's tensors."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str, str], list[tuple[Entry, dict[str, int]]]] = {}
+
+    def __call__(self, rule: Rule, site: Site) -> list[tuple[Entry, dict[str, int]]]:
+        key = (id(rule), site.kind, site.local_name)
+        if key not in self._known:
+            self._known[key] = [
+                (entry, captures)
+                for entry in rule.entries
+                if entry.kind == site.kind
+                and (captures := entry.glob.match(site.local_name)) is not None
+            ]
+        return self._known[key]

@@ -14,7 +14,7 @@ from initpolicy.policy.glob import suggest
 from initpolicy.policy.model import Keep, Policy, Rule
 from initpolicy.problems import InitPolicyError, Location, Problem
 from initpolicy.resolve import coverage
-from initpolicy.resolve.lowering import Lowered, LoweringError, lower
+from initpolicy.resolve.lowering import Lowered, Lowering, LoweringError
 from initpolicy.resolve.matching import Match, Matching, match
 from initpolicy.resolve.scope import FUNCTIONS, Neighbours, TensorScope, Variables
 
@@ -25,22 +25,29 @@ def resolve(
     *,
     seed: int | None = None,
     variables: Mapping[str, float | str] | None = None,
+    inventory: Inventory | None = None,
 ) -> Plan:
     """Decide for each tensor of `model` what it begins with.
 
     Touches no tensor's memory, works on the meta device and draws no random number. `seed` and
-    `variables` replace what the policy says; a variable may be a number or an expression. Raises
-    `InitPolicyError` with every problem that was found; warnings are part of the plan.
+    `variables` replace what the policy says; a variable may be a number or an expression.
+    `inventory` is what was read off the model, if that was done before. Raises `InitPolicyError`
+    with every problem that was found; warnings are part of the plan.
     """
     seed = policy.seed if seed is None else seed
     problems = [*_check_seed(seed)]
     overrides = _overrides(policy, variables or {}, problems)
-    try:
-        inventory = read(model)
-    except ModelError as error:
-        problems.append(Problem("IP213", error.message, error.hint))
-        raise InitPolicyError(problems) from None
+    if inventory is None:
+        inventory = read_model(model)
     return _Resolving(model, policy, seed, inventory, overrides, problems).plan()
+
+
+def read_model(model: nn.Module) -> Inventory:
+    """Take stock of a model; raises `InitPolicyError` if its tensors cannot be told apart."""
+    try:
+        return read(model)
+    except ModelError as error:
+        raise InitPolicyError(Problem("IP213", error.message, error.hint)) from None
 
 
 def _check_seed(seed: int) -> list[Problem]:
@@ -88,6 +95,8 @@ class _Resolving:
         self.inventory = inventory
         self.variables = Variables(policy, overrides, model, inventory)
         self.neighbours = Neighbours(inventory)
+        self.lowering = Lowering()
+        self.choices: dict[int, Choice] = {}  # of each entry, which stands for many tensors
         self.problems = problems
         # The same mistake in one rule is found again for every tensor: told once, with a count.
         self.repeated: dict[tuple[str, str, Location], tuple[str, list[str]]] = {}
@@ -163,8 +172,8 @@ class _Resolving:
             dtype=slot.facts.dtype,
             module_type=type(slot.module).__name__,
             law=lowered.law if lowered else None,
-            winner=_choice(winner) if winner else None,
-            losers=tuple(_choice(match) for match in reversed(matches[:-1])),
+            winner=self.choice(winner) if winner else None,
+            losers=tuple(self.choice(match) for match in reversed(matches[:-1])),
             aliases=tuple(site.name for site in slot.aliases),
             stream=lowered.stream if lowered else "",
         )
@@ -175,12 +184,19 @@ class _Resolving:
         if isinstance(value, Keep):
             return None
         try:
-            return lower(value, slot, self.scope(slot, site, match.captures))
+            return self.lowering.lower(value, slot, self.scope(slot, site, match.captures))
         except LoweringError as error:
             message = f"{error.message}; {error.hint}" if error.hint else error.message
             what = f"rule {match.rule}: `{match.entry.key}`"
             self.repeat(error.code, what, message, match.entry.location, site.name)
             return None
+
+    def choice(self, match: Match) -> Choice:
+        key = id(match.entry)
+        if key not in self.choices:
+            entry = match.entry
+            self.choices[key] = Choice(str(match.rule), str(entry.value), entry.location)
+        return self.choices[key]
 
     def compare_aliases(self, slot: Slot, matching: Matching, decided: Lowered | None) -> None:
         """Warn where another name of a tied tensor would have it begin otherwise."""
@@ -216,10 +232,6 @@ class _Resolving:
             Problem(code, f"{what}, for {coverage.listed(names, 3)}: {message}", "", location)
             for (code, what, location), (message, names) in self.repeated.items()
         ]
-
-
-def _choice(match: Match) -> Choice:
-    return Choice(str(match.rule), str(match.entry.value), match.entry.location)
 
 
 def _by_place(problem: Problem) -> tuple[str, int, str]:
