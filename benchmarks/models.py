@@ -22,7 +22,7 @@ from initpolicy.policy import parse
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
-from densenet import densenet121  # noqa: E402
+from densenet import densenet121
 
 GPT2 = parse("""
 format = 1

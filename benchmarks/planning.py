@@ -22,7 +22,7 @@ import initpolicy
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
-from densenet import densenet121  # noqa: E402
+from densenet import densenet121
 
 
 def seconds(work: Callable[[], object], times: int = 5) -> float:

@@ -10,12 +10,10 @@ import torch
 from initpolicy import field
 from initpolicy.model import Inventory, Slot
 from initpolicy.plans import Decision, Plan
-from initpolicy.problems import InitPolicyError, Problem
+from initpolicy.problems import InitPolicyError, Problem, listed
 
 Draws = Literal["initpolicy", "torch"]
 Progress = Callable[[int], None]
-
-MOST_LISTED = 8
 
 
 def carry_out(
@@ -84,7 +82,7 @@ def _fitting(plan: Plan, inventory: Inventory) -> list[tuple[Decision, Slot]]:
             Problem(
                 "IP303",
                 f"{len(on_meta)} tensors are on the meta device and have no memory to write to: "
-                f"{_listed(on_meta)}",
+                f"{listed(on_meta)}",
                 'give them some first, with `model.to_empty(device="cpu")`',
             )
         )
@@ -98,39 +96,34 @@ def _misfits(plan: Plan, inventory: Inventory) -> list[Problem]:
     problems: list[Problem] = []
     missing = [name for name in planned if name not in slots]
     if missing:
-        message = f"the plan has {len(missing)} tensors that the model lacks: {_listed(missing)}"
+        message = f"the plan has {len(missing)} tensors that the model lacks: {listed(missing)}"
         problems.append(Problem("IP301", message, hint))
     unknown = [name for name in slots if name not in planned]
     if unknown:
-        message = f"the model has {len(unknown)} tensors that the plan lacks: {_listed(unknown)}"
+        message = f"the model has {len(unknown)} tensors that the plan lacks: {listed(unknown)}"
         problems.append(Problem("IP301", message, hint))
     for name, slot in slots.items():
         if name not in planned:
             continue
         problems += [
-            Problem("IP301", f"{name}: the plan has {what} {wanted}, the model {found}", hint)
+            Problem(
+                "IP301",
+                f"{name}: the plan has {what} {wanted}, the model {found}",
+                hint,
+            )
             for what, wanted, found in _differences(planned[name], slot)
             if wanted != found
         ]
     return problems
 
 
-def _differences(decision: Decision, slot: Slot) -> list[tuple[str, object, object]]:
+def _differences(decision: Decision, slot: Slot) -> list[tuple[str, str, str]]:
     # A lazy tensor has no shape that the plan's could be compared with.
-    facts = None if slot.lazy else slot.facts
-    found = (facts.shape, facts.dtype) if facts else (None, str(slot.dtype))
-    if found == (decision.shape, decision.dtype) and slot.kind == decision.kind:
-        if [decision.name, *decision.aliases] == [site.name for site in slot.sites]:
-            return []
+    shape, dtype = ("no shape", "no") if slot.lazy else (list(slot.shape), slot.facts.dtype)
+    names = decision.name, *decision.aliases
     return [
         ("kind", decision.kind, slot.kind),
-        ("dtype", decision.dtype, found[1]),
-        ("names", [decision.name, *decision.aliases], [site.name for site in slot.sites]),
-        ("shape", list(decision.shape), None if found[0] is None else list(found[0])),
+        ("dtype", decision.dtype, dtype),
+        ("names", ", ".join(names), ", ".join(site.name for site in slot.sites)),
+        ("shape", str(list(decision.shape)), str(shape)),
     ]
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:MOST_LISTED])
-    more = len(names) - MOST_LISTED
-    return f"{shown} and {more} more" if more > 0 else shown

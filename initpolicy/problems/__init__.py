@@ -5,6 +5,6 @@ a page beside this file, which `initpolicy explain CODE` prints.
 """
 
 from initpolicy.problems.pages import codes, page
-from initpolicy.problems.problem import InitPolicyError, Location, Problem, Severity
+from initpolicy.problems.problem import InitPolicyError, Location, Problem, Severity, listed
 
-__all__ = ["InitPolicyError", "Location", "Problem", "Severity", "codes", "page"]
+__all__ = ["InitPolicyError", "Location", "Problem", "Severity", "codes", "listed", "page"]

@@ -9,6 +9,20 @@ from typing import Literal
 Severity = Literal["error", "warning"]
 
 
+MOST_LISTED = 8
+
+
+def listed(items: Iterable[str], most: int = MOST_LISTED) -> str:
+    """Name the first few, and say how many more there are.
+
+    >>> listed(["a", "b", "c", "d"], most=2)
+    'a, b and 2 more'
+    """
+    names = list(items)
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
 @dataclass(frozen=True, order=True)
 class Location:
     """A line of a file, counted from 1; line 0 stands for the file as a whole."""

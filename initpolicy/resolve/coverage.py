@@ -7,21 +7,8 @@ from collections.abc import Iterable, Iterator
 from initpolicy.model import Inventory, Slot, declared
 from initpolicy.policy.glob import NameSelector, TypeSelector, suggest
 from initpolicy.policy.model import Entry, Policy, Rule
-from initpolicy.problems import Location, Problem
+from initpolicy.problems import Location, Problem, listed
 from initpolicy.resolve.matching import Matching
-
-MOST_LISTED = 8
-
-
-def listed(items: Iterable[str], most: int = MOST_LISTED) -> str:
-    """Name the first few, and say how many more there are.
-
-    >>> listed(["a", "b", "c", "d"], most=2)
-    'a, b and 2 more'
-    """
-    names = list(items)
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Iterator[Problem]:

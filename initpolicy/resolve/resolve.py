@@ -12,7 +12,7 @@ from initpolicy.policy.document import MAX_SEED
 from initpolicy.policy.expression import Expression, ExpressionError
 from initpolicy.policy.glob import suggest
 from initpolicy.policy.model import Keep, Policy, Rule
-from initpolicy.problems import InitPolicyError, Location, Problem
+from initpolicy.problems import InitPolicyError, Location, Problem, listed
 from initpolicy.resolve import coverage
 from initpolicy.resolve.lowering import Lowered, Lowering, LoweringError
 from initpolicy.resolve.matching import Match, Matching, match
@@ -133,7 +133,7 @@ class _Resolving:
         lazy = [slot for slot in self.inventory.slots if slot.lazy]
         if lazy:
             noun = "tensor has" if len(lazy) == 1 else "tensors have"
-            shown = coverage.listed(f"{slot.name} ({type(slot.module).__name__})" for slot in lazy)
+            shown = listed(f"{slot.name} ({type(slot.module).__name__})" for slot in lazy)
             self.problems.append(
                 Problem(
                     "IP208",
@@ -229,7 +229,7 @@ class _Resolving:
 
     def summed_up(self) -> list[Problem]:
         return [
-            Problem(code, f"{what}, for {coverage.listed(names, 3)}: {message}", "", location)
+            Problem(code, f"{what}, for {listed(names, 3)}: {message}", "", location)
             for (code, what, location), (message, names) in self.repeated.items()
         ]
 
