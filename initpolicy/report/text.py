@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from initpolicy.report import summary
@@ -77,7 +78,8 @@ def plan(decided: Plan, to: Console) -> None:
             _because(decision.winner),
         )
     if decided.filled:
-        _print_table(table, to)
+        # Folded cells would make one tensor many lines: a narrow window wraps what is too long.
+        _print_table(table, to, width=_WITHOUT_WINDOW)
         to.print()
     to.print(f"It would fill {summary.totals(decided)}.", soft_wrap=True)
     _print_leftovers(decided, to)
@@ -90,21 +92,22 @@ def applied(decided: Plan, seconds: float, saved: tuple[str, int] | None, to: Co
     `saved` is a file with its size in bytes.
     """
     _print_title(decided, to)
-    table = _table("rule", "tensors", "initializer", "begins as", "count", "values")
-    table.columns[4].justify = table.columns[5].justify = "right"
+    table = _table("", "begins as", "tensors", "values")
+    table.columns[2].justify = table.columns[3].justify = "right"
     last = None
     for share in summary.shares(decided):
-        # A constant is its own law.
-        said = "" if share.initializer == f"constant(val={share.law})" else share.initializer
+        if share.rule != last:
+            table.add_row(Text(one_line(share.rule), "bold"))
+            last = share.rule
+        begins = Text(share.law, "cyan")
+        if share.initializer != f"constant(val={share.law})":  # a constant is its own law
+            begins.append(f"\n{one_line(share.initializer)}", "dim")
         table.add_row(
-            Text("" if share.rule == last else one_line(share.rule), "bold"),
-            _listed(share.names),
-            one_line(said),
-            Text(share.law, "cyan"),
+            Padding(_listed(share.names), (0, 0, 0, 2)),
+            begins,
             f"{len(share.decisions):,}",
             f"{share.values:,}",
         )
-        last = share.rule
     if decided.filled:
         _print_table(table, to)
         to.print()
@@ -217,31 +220,31 @@ def _table(*headers: str) -> Table:
     return table
 
 
-def _print_table(table: Table, to: Console) -> None:
-    if to.is_terminal:
-        to.print(table)
-        return
+def _print_table(table: Table, to: Console, width: int | None = None) -> None:
     with to.capture() as captured:
-        to.print(table)
+        to.print(table, width=width, crop=False)
+    # Cells are padded to the width of their column, also at the end of a line.
     for line in captured.get().splitlines():
-        to.print(Text(line.rstrip()), soft_wrap=True)
+        to.print(Text.from_ansi(line.rstrip()), soft_wrap=True)
 
 
 def _print_title(decided: Plan, to: Console) -> None:
     title = one_line(decided.title or decided.policy)
     to.print(Text.assemble((title, "bold"), f", seed {decided.seed}"), soft_wrap=True)
-    origin = ": ".join(one_line(part) for part in (decided.policy, decided.source) if part)
-    to.print(Text(origin, "dim"), soft_wrap=True)
+    parts = [decided.policy if decided.title else "", decided.source]
+    origin = ": ".join(one_line(part) for part in parts if part)
+    if origin:
+        to.print(Text(origin, "dim"), soft_wrap=True)
     to.print()
 
 
 def _print_leftovers(decided: Plan, to: Console) -> None:
     left = summary.leftovers(decided)
     if not left:
-        to.print("Nothing is left as it was.")
+        to.print("Every tensor is filled.")
         return
     number = sum(len(group.decisions) for group in left)
-    to.print(f"Left as {'it was' if number == 1 else 'they were'}: {count(number, 'tensor')}.")
+    to.print(f"Left as {'it is' if number == 1 else 'they are'}: {count(number, 'tensor')}.")
     for group in left:
         found = group.decisions
         if len(found) <= _MOST_NAMES:
@@ -270,7 +273,7 @@ def _because(winner: Choice | None) -> Text:
     if winner is None:
         return Text("")
     place = (one_line(str(winner.location)), "dim")
-    return Text.assemble(one_line(winner.initializer), "  ", place)
+    return Text.assemble(place, "  ", one_line(winner.initializer))
 
 
 def _choice(choice: Choice) -> Text:
