@@ -186,27 +186,29 @@ class Initializer:
         """
         if problems := self.check_arguments(arguments):
             raise InitializerError(problems[0].message, hint=problems[0].hint)
-        settled: dict[str, object] = {}
-        for parameter in self.parameters:
-            if parameter.name in arguments:
-                value = arguments[parameter.name]
-                if parameter.is_number and isinstance(value, str):
-                    raise InitializerError(f"`{parameter.name}` is the expression {value!r} still")
-                settled[parameter.name] = parameter.settled(value)
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for argument, value in arguments.items():
+            if known[argument].is_number and isinstance(value, str):
+                raise InitializerError(f"`{argument}` is still the expression {value!r}")
         try:
-            return self.function(tensor, **settled)
+            settled = {name: known[name].settled(value) for name, value in arguments.items()}
+            law = self.function(tensor, **settled)
+        except InitializerError:
+            raise
         except FanError as error:
-            if tensor.ndim >= 2:
+            if tensor.ndim >= 2 or tensor.stated_fans is not None:
                 raise InitializerError(f"{self.name}: {error}") from error
             raise InitializerError(
                 f"{self.name} needs at least 2 dimensions and a tensor of shape {tensor.shape} "
                 f"has {tensor.ndim}",
                 hint='for a bias write `0` or { fn = "uniform", a = -0.1, b = 0.1 }',
             ) from error
-        except LawError as error:
-            raise InitializerError(f"{self.name}: {error.message}", hint=error.hint) from error
-        except OverflowError as error:
-            raise InitializerError(f"{self.name}: the numbers are too large") from error
+        except (ValueError, ArithmeticError) as error:
+            hint = error.hint if isinstance(error, LawError) else ""
+            raise InitializerError(f"{self.name}: {error}", hint=hint) from error
+        if not isinstance(law, Law):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InitializerError(f"the initializer {self.name} gave {law!r}, which is no law")
+        return law
 
     def json_schema(self) -> dict[str, object]:
         """Give the JSON Schema of the table `{ fn = "...", ... }`.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import cast
 
 from initpolicy.initializers import kaiming, plain, structured, truncated, variance, xavier
 from initpolicy.initializers.initializer import Initializer, InitializerError, suggestion
+from initpolicy.laws import Law
 
 GROUP = "initpolicy.initializers"
 """The entry-point group under which a package names functions from facts to laws."""
@@ -82,4 +85,4 @@ def _load(name: str, entry: EntryPoint) -> Initializer:
         ) from error
     if not callable(function):
         raise InitializerError(f"the initializer `{name}`, {entry.value}, is no function")
-    return Initializer.of(function, name)
+    return Initializer.of(cast("Callable[..., Law]", function), name)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -127,7 +127,7 @@ def _plain(value: object) -> object:
     if isinstance(value, Law):
         return value.to_json()
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return [_plain(item) for item in cast("tuple[object, ...]", value)]
     if isinstance(value, float) and math.isinf(value):
         return "inf" if value > 0 else "-inf"
     return value
@@ -155,7 +155,10 @@ def settle(law: Law, *names: str, infinite: bool = False) -> None:
         value: object = getattr(law, name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise LawError(f"{name} must be a number, not {value!r}")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise LawError(f"{name} is too large for a float") from None
         if math.isnan(number) or (math.isinf(number) and not infinite):
             raise LawError(f"{name} must be finite, not {number}")
         object.__setattr__(law, name, number)

@@ -30,6 +30,8 @@ class ZeroRows(Law):
     def __post_init__(self) -> None:
         if not isinstance(self.law, Law):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise LawError(f"law must be a law, not {self.law!r}")
+        if not isinstance(self.rows, tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise LawError(f"rows must be a sequence of whole numbers, not {self.rows!r}")
         for row in self.rows:
             if isinstance(row, bool) or not isinstance(row, int):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise LawError(f"rows must be whole numbers, not {row!r}")

@@ -245,7 +245,7 @@ class Uniform(Drawn):
         points = np.asarray(x, dtype=np.float64)
         if self.low == self.high:
             return np.asarray(points >= self.low, dtype=np.float64)
-        return np.clip((points - self.low) / (self.high - self.low), 0.0, 1.0)
+        return np.minimum(1.0, np.maximum(0.0, (points - self.low) / (self.high - self.low)))
 
     def scaled(self, factor: float) -> Uniform:
         """Give the law between both bounds times `factor`, which may be negative."""
@@ -402,7 +402,16 @@ class TruncatedNormal(Drawn):
         return (self.low - self.mean) / self.std, (self.high - self.mean) / self.std
 
     def _draw_torch(self, tensor: Tensor) -> object:
-        return torch.nn.init.trunc_normal_(tensor, self.mean, self.std, self.low, self.high)
+        # Far in a tail torch proposes uniform values, which need finite bounds: 12 sigma beyond the
+        # bulk of the law, out of reach of a double. Elsewhere such a bound changes nothing.
+        low, high = self._standard_bounds()
+        if math.isinf(high):
+            high = max(low, 0.0) + 12
+        if math.isinf(low):
+            low = min(high, 0.0) - 12
+        low = self.mean + self.std * low if math.isinf(self.low) else self.low
+        high = self.mean + self.std * high if math.isinf(self.high) else self.high
+        return torch.nn.init.trunc_normal_(tensor, self.mean, self.std, low, high)
 
 
 def _require_symmetry(law: Drawn, symmetric: bool) -> None:

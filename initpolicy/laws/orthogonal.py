@@ -1,5 +1,9 @@
 """Random orthogonal matrices, drawn as products of reflections instead of factored out."""
 
+# The stubs of torch and numpy leave these functions without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -75,14 +79,20 @@ class Orthogonal(Law):
         rows = tensor.shape[0]
         columns = tensor.numel() // rows
         precision = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-        normals = torch.empty(
-            (max(rows, columns), min(rows, columns)), dtype=precision, device=tensor.device
-        )
+        tall = (max(rows, columns), min(rows, columns))
+        normals = torch.empty(tall, dtype=precision, device=tensor.device)
         field.fill([field.Fill(normals, stream, field.NormalDraw(0.0, 1.0))])
-        matrix = haar(normals).mul_(self.gain)
-        if rows < columns:
-            matrix = matrix.mT
-        tensor.copy_(matrix.reshape(tensor.shape))
+        in_place = tensor.dtype == precision and tensor.is_contiguous()
+        target = (
+            tensor.detach()
+            if in_place
+            else torch.empty_like(tensor, dtype=precision, memory_format=torch.contiguous_format)
+        )
+        matrix = target.view(rows, columns)
+        haar(normals, matrix if rows >= columns else matrix.mT)
+        matrix.mul_(self.gain)
+        if not in_place:
+            tensor.copy_(target)
 
     @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:
@@ -119,43 +129,53 @@ class Orthogonal(Law):
         )
 
 
-def haar(normals: Tensor) -> Tensor:
+def haar(normals: Tensor, q: Tensor) -> None:
     """Turn independent standard normals into a uniformly random matrix of orthonormal columns.
 
-    `normals` has shape (n, k) with n >= k and is overwritten; the result has the same shape.
+    `normals` has shape (n, k) with n >= k and is overwritten; `q`, where the matrix is written,
+    has the same shape, in any layout.
 
     G. W. Stewart, "The efficient generation of random orthogonal matrices" (1980): were the
     columns factored by Householder's method, then the vector to reflect in step j would again be
-    standard normal, with n - j elements, whatever happened before. So reflections of fresh vectors
-    are drawn directly: Q = H_1 ... H_k D, where H_j = I - 2 v v^T / (v^T v) takes the j-th vector
-    x to a multiple of the unit vector e_j, with v = x + sign(x_j) |x| e_j, and D holds the signs
-    -sign(x_j) that make the triangular factor's diagonal positive (F. Mezzadri, "How to generate
-    random matrices from the classical compact groups", 2007), without which Q is not uniform.
+    standard normal, with j elements fewer, whatever happened before. So reflections of fresh
+    vectors are drawn directly: Q = H_1 ... H_k D, where H_j = I - 2 v v^T / (v^T v) takes the j-th
+    vector x to a multiple of the unit vector e_j, with v = x + sign(x_j) |x| e_j, and D holds the
+    signs -sign(x_j) that make the triangular factor's diagonal positive (F. Mezzadri, "How to
+    generate random matrices from the classical compact groups", 2007), without which Q is not
+    uniform.
 
     Blocks of reflections are applied as I - V T V^T, where T is the inverse of the upper triangle
     of V^T V with its diagonal halved (C. Puglisi, "Modification of the Householder method based on
     the compact WY representation", 1992): all the work is in matrix products.
 
-    >>> q = haar(torch.tensor([[3.0], [4.0]]))
+    >>> q = torch.empty(2, 1)
+    >>> haar(torch.tensor([[3.0], [4.0]]), q)
     >>> [round(value, 6) for value in q.flatten().tolist()]
     [0.6, 0.8]
     """
-    n, k = normals.shape
+    k = normals.shape[1]
     vectors = normals.tril_()
+    # How orthogonal a reflection is depends on v^T v alone, so that is summed in double precision.
+    squares = torch.zeros(k, dtype=torch.float64, device=vectors.device)
+    for rows in vectors.split(_BLOCK):
+        squares += rows.double().square().sum(dim=0)
     leading = vectors.diagonal()
-    signed_norms = torch.linalg.vector_norm(vectors, dim=0).copysign_(leading)
-    leading.add_(signed_norms)
-    q = vectors.new_zeros(n, k)
+    signed_norms = squares.sqrt().copysign_(leading)
+    squares -= leading.double().square()
+    leading += signed_norms
+    halves = squares.add_(leading.double().square()).div_(2)
+    q.zero_()
     for start in reversed(range(0, k, _BLOCK)):
         stop = min(start + _BLOCK, k)
         v = vectors[start:, start:stop]
-        factor = (v.mT @ v).triu_()
-        factor.diagonal().mul_(0.5)
+        factor = v.mT @ v
+        factor.diagonal().copy_(halves[start:stop])
         # Columns from `stop` on are done but for these reflections, and zero in the block's rows.
-        lower = q[stop:, stop:]
-        done = torch.linalg.solve_triangular(factor, v[stop - start :].mT @ lower, upper=True)
-        q[start:, stop:].addmm_(v, done, alpha=-1)
+        if stop < k:
+            done = v[stop - start :].mT @ q[stop:, stop:]
+            done = torch.linalg.solve_triangular(factor, done, upper=True)
+            q[start:, stop:].addmm_(v, done, alpha=-1)
         own = torch.linalg.solve_triangular(factor, v[: stop - start].mT, upper=True)
         q[start:, start:stop].addmm_(v, own, alpha=-1)
         q[start:stop, start:stop].diagonal().add_(1)
-    return q.mul_(-signed_norms.sign())
+    q.mul_(-signed_norms.sign().to(q.dtype))

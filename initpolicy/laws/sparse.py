@@ -1,5 +1,9 @@
 """Sparse matrices: normal values, with the same number of zeros in every column."""
 
+# The stubs of torch and numpy leave these functions without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import math
@@ -104,6 +108,8 @@ class Sparse(Law):
         row_numbers = np.arange(rows, dtype=np.uint64)
         together = max(1, _WORDS // rows)
         first = tensor.numel()
+        # torch masks no 8-bit floats, but the bits of their zero are the integer's.
+        bits = tensor.view(torch.uint8) if tensor.dtype.itemsize == 1 else tensor
         for start in range(0, columns, together):
             stop = min(start + together, columns)
             words = field.words(stream, first + start * rows, first + stop * rows).reshape(
@@ -113,8 +119,8 @@ class Sparse(Law):
             chosen = np.argpartition(keys, zeros - 1, axis=1)[:, :zeros]
             keep = np.ones((stop - start, rows), dtype=np.bool_)
             np.put_along_axis(keep, chosen, False, axis=1)
-            zero = torch.from_numpy(~keep).mT.to(tensor.device)  # pyright: ignore[reportUnknownMemberType]
-            tensor[:, start:stop].masked_fill_(zero, 0)
+            zero = torch.from_numpy(~keep).mT.to(tensor.device)
+            bits[:, start:stop].masked_fill_(zero, 0)
 
     @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:

@@ -137,4 +137,6 @@ class Dirac(Pattern):
             return
         for _ in tensor.shape[2:]:
             tensor = tensor.select(2, tensor.shape[2] // 2)
-        tensor.unflatten(0, (self.groups, -1)).diagonal(dim1=1, dim2=2).fill_(self.value)
+        groups: list[Tensor] = list(tensor.chunk(self.groups))
+        for group in groups:
+            group.diagonal().fill_(self.value)

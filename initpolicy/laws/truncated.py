@@ -4,6 +4,10 @@ The formulas are those of J. Burkardt, "The truncated normal distribution" (2014
 they keep their accuracy when the interval is narrow or far out in a tail.
 """
 
+# The stubs of torch and numpy leave these functions without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import math
@@ -94,5 +98,5 @@ def _beyond(low: float, z: Floats) -> Floats:
 
 def _mapped(function: Callable[[torch.Tensor], torch.Tensor], points: Floats) -> Floats:
     """Apply a function of torch to float64 numbers; a scalar array stays one."""
-    tensor = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64))  # pyright: ignore[reportUnknownMemberType]
+    tensor = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64))
     return cast("Floats", function(tensor).numpy().reshape(np.shape(points)))
