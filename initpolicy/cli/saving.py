@@ -53,7 +53,12 @@ def save(model: nn.Module, plan: Plan, file: Path) -> int:
     try:
         with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
             written = Path(folder) / target.name
+            written.touch()
+            permissions = (
+                written.stat().st_mode
+            )  # ordinary ones: safetensors gives the owner's only
             save_file(tensors, written, metadata)
+            written.chmod(permissions)
             os.replace(written, target)
         return target.stat().st_size
     except OSError as error:

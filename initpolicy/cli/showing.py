@@ -40,7 +40,7 @@ def documentation(initializer: Initializer) -> str:
 
 
 def _unknown(name: str) -> Problem:
-    near = suggest(name, [*builtins(), *initializers.names()])
+    near = suggest(name, [*builtins(), *initializers.names()], n=2)
     hint = "`initpolicy list` names them all"
     if near:
         hint = f"did you mean {' or '.join(f'`{other}`' for other in near)}?"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from initpolicy.plans import Choice, Decision, Plan
+    from initpolicy.plans import Decision, Plan
 
 _NUMBER = re.compile(r"(?<![A-Za-z0-9_.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![A-Za-z0-9_])")
 
@@ -43,13 +43,20 @@ class Leftover:
 
     kind: str
     module_type: str
-    reason: str
+    rule: str | None
+    """The rule that says "keep"; None if no rule says anything."""
     decisions: tuple[Decision, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
         """What the tensors are called inside their modules."""
         return _local_names(self.decisions)
+
+    @property
+    def reason(self) -> str:
+        """Why they were left."""
+        them = "it" if len(self.decisions) == 1 else "them"
+        return f"rule {self.rule} keeps {them}" if self.rule else f"no rule covers {them}"
 
 
 def shares(plan: Plan) -> list[Share]:
@@ -69,16 +76,13 @@ def shares(plan: Plan) -> list[Share]:
 
 def leftovers(plan: Plan) -> list[Leftover]:
     """What was left as it is, and why."""
-    groups: dict[tuple[str, str, str], list[Decision]] = {}
+    groups: dict[tuple[str, str, str | None], list[Decision]] = {}
     for decision in plan:
         if decision.law is None:
-            key = (decision.kind, decision.module_type, _reason(decision.winner))
+            rule = decision.winner and decision.winner.rule
+            key = (decision.kind, decision.module_type, rule)
             groups.setdefault(key, []).append(decision)
     return [Leftover(*key, tuple(found)) for key, found in groups.items()]
-
-
-def _reason(winner: Choice | None) -> str:
-    return "no rule covers them" if winner is None else f"rule {winner.rule} keeps them"
 
 
 def _local_names(decisions: Iterable[Decision]) -> tuple[str, ...]:
