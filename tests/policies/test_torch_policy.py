@@ -199,6 +199,28 @@ def test_the_policy_draws_what_the_constructor_draws(
     assert_same(found, expected)
 
 
+def assert_same_laws(build: Build, spoil: Spoil, policy: str | Path, draws: Any) -> None:
+    """Compare many tensors that torch makes with as many that the policy makes."""
+    torch.manual_seed(12)
+    repeats = 10
+    theirs = [build().state_dict() for _ in range(repeats)]
+    ours: list[dict[str, Tensor]] = []
+    for seed in range(repeats):
+        model = spoil(build())
+        initpolicy.apply(model, policy, seed=seed, draws=draws)
+        ours.append(model.state_dict())
+    assert theirs[0]
+    for name, first in theirs[0].items():
+        if first.unique().numel() == 1:
+            assert all(torch.equal(tensors[name], first) for tensors in ours), name
+            continue
+        expected = torch.cat([tensors[name].flatten() for tensors in theirs])
+        found = torch.cat([tensors[name].flatten() for tensors in ours])
+        # Of 320 values or more each: the shape by one test, the scale by the other.
+        assert stats.ks_2samp(found, expected).pvalue > 1e-4, name
+        assert float(found.std()) == pytest.approx(float(expected.std()), rel=0.2), name
+
+
 @pytest.mark.parametrize(
     "build",
     [
@@ -210,24 +232,7 @@ def test_the_policy_draws_what_the_constructor_draws(
 def test_the_policy_follows_the_laws_of_the_constructor(
     build: Build, poison: Spoil, draws: Any
 ) -> None:
-    torch.manual_seed(12)
-    repeats = 10
-    theirs = [dict(tensors(build())) for _ in range(repeats)]
-    ours: list[dict[str, Tensor]] = []
-    for seed in range(repeats):
-        model = poison(build())
-        initpolicy.apply(model, "torch", seed=seed, draws=draws)
-        ours.append(dict(tensors(model)))
-    assert theirs[0]
-    for name, first in theirs[0].items():
-        if first.unique().numel() == 1:
-            assert all(torch.equal(model[name], first) for model in ours), name
-            continue
-        expected = torch.cat([model[name].detach().flatten() for model in theirs])
-        found = torch.cat([model[name].detach().flatten() for model in ours])
-        # Of 320 values or more each: the shape by one test, the scale by the other.
-        assert stats.ks_2samp(found, expected).pvalue > 1e-4, name
-        assert float(found.std()) == pytest.approx(float(expected.std()), rel=0.2), name
+    assert_same_laws(build, poison, "torch", draws)
 
 
 @pytest.mark.filterwarnings("ignore:.*NLLLoss2d")
@@ -277,6 +282,7 @@ def test_padding_rows_stay_zero_and_no_others(kind: type[nn.Embedding], poison: 
     assert (model.weight[:3] != 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
 def test_layers_without_inputs_have_a_zero_bias() -> None:
     with pytest.warns(UserWarning, match="zero-element"):
         expected = nn.Linear(0, 5)
@@ -301,7 +307,7 @@ def test_a_whole_model_is_as_after_reset_parameters(
     assert_same(found, expected)
 
 
-def test_a_rule_says_what_a_transformer_draws_twice(tmp_path: Path) -> None:
+def test_one_more_rule_says_what_a_transformer_is(tmp_path: Path, poison: Spoil) -> None:
     file = tmp_path / "transformer.toml"
     file.write_text(
         """
@@ -313,17 +319,7 @@ def test_a_rule_says_what_a_transformer_draws_twice(tmp_path: Path) -> None:
         init."*" = "xavier_uniform"
         """
     )
-    torch.manual_seed(16)
-    expected = dict(tensors(nn.Transformer(32, 2, 1, 1, 64, batch_first=True)))
-    found = nn.Transformer(32, 2, 1, 1, 64, batch_first=True)
-    initpolicy.apply(found, file)
-    for name, tensor in tensors(found):
-        if tensor.ndim > 1:
-            assert (
-                stats.ks_2samp(tensor.detach().flatten(), expected[name].detach().flatten()).pvalue
-                > 1e-4
-            ), name
-            assert float(tensor.std()) == pytest.approx(float(expected[name].std()), rel=0.1)
+    assert_same_laws(SAME_LAWS["Transformer"], poison, file, "initpolicy")
 
 
 def test_parameters_of_other_classes_are_not_covered() -> None:
