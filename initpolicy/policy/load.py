@@ -203,8 +203,10 @@ class _Loading:
         def at(*path: str | int) -> Location:
             return Location(name, nearest_line(lines, path))
 
-        if data.get("format") != 1:
-            found = "says no format" if "format" not in data else f"has format {data['format']!r}"
+        if data.get("format") != 1 or isinstance(data["format"], bool):
+            found = (
+                "says no format" if "format" not in data else f"has format {_shown(data['format'])}"
+            )
             where = at("format") if "format" in data else Location(name, 1)
             self.error(
                 "IP104", f"the policy {found}", "write `format = 1` in its first lines", where
@@ -359,14 +361,16 @@ class _Loading:
             self.error("IP108", error.message, error.hint, location)
             return None
         before = len(self.problems)
-        own = {key: value for key, value in arguments.items() if key not in COMMON_ARGUMENTS}
+        mine = {parameter.name for parameter in initializer.parameters}
+        common = COMMON_ARGUMENTS.keys() - mine
+        own = {key: value for key, value in arguments.items() if key not in common}
         for problem in initializer.check_arguments(own):
             self.error("IP109", problem.message, problem.hint, location)
         numeric = {parameter.name for parameter in initializer.parameters if parameter.is_number}
-        numeric |= {name for name, is_number in COMMON_ARGUMENTS.items() if is_number}
+        numeric |= {name for name in common if COMMON_ARGUMENTS[name]}
         parsed: list[tuple[str, Argument]] = []
         for name, value in arguments.items():
-            if not self.common(name, value, location):
+            if name in common and not self.common(name, value, location):
                 continue
             if isinstance(value, str) and name in numeric:
                 expression = self.expression(value, location)
@@ -377,9 +381,7 @@ class _Loading:
         return None if len(self.problems) > before else Call(fn, tuple(parsed))
 
     def common(self, name: str, value: object, location: Location) -> bool:
-        """Check the type of a common argument; those of an initializer it has checked itself."""
-        if name not in COMMON_ARGUMENTS:
-            return True
+        """Check the type of an argument that every initializer takes."""
         accepted = (int, float, str) if COMMON_ARGUMENTS[name] else (str,)
         if isinstance(value, accepted) and not isinstance(value, bool):
             return True

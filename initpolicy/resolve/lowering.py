@@ -10,6 +10,7 @@ from initpolicy.initializers import InitializerError
 from initpolicy.laws import Law, LawError, ZeroRows
 from initpolicy.model import FanError, Slot
 from initpolicy.policy.expression import Expression, ExpressionError
+from initpolicy.policy.load import COMMON_ARGUMENTS
 from initpolicy.policy.model import Argument, Call
 from initpolicy.resolve.scope import FUNCTIONS, TensorScope
 
@@ -44,16 +45,18 @@ class Lowering:
         scale: float | None = None
         zero_rows: tuple[int, ...] = ()
         stream = ""
+        # An initializer's own comes first: the `scale` of `variance_scaling` is one of variance.
+        mine = {parameter.name for parameter in initializers.get(call.fn).parameters}
         try:
             for name, argument in call.arguments:
-                if name == "scale":
+                if name in mine or name not in COMMON_ARGUMENTS:
+                    own[name] = _value(argument, scope)
+                elif name == "scale":
                     scale = _number(argument, scope)
                 elif name == "zero_index":
                     zero_rows = _zero_rows(argument, slot, scope)
-                elif name == "stream":
-                    stream = str(argument)
                 else:
-                    own[name] = _value(argument, scope)
+                    stream = str(argument)
         except ExpressionError as error:
             raise LoweringError("IP205", str(error)) from None
         alike = (call.fn, *own.items(), scale, zero_rows, slot.facts)

@@ -140,6 +140,10 @@ name = "a"
             "x.toml:2: IP104 the policy has format 2; write `format = 1` in its first lines",
         ),
         (
+            "format = true",
+            "x.toml:1: IP104 the policy has format true; write `format = 1` in its first lines",
+        ),
+        (
             "format = 1\nseed = -1",
             "x.toml:2: IP103 `seed` is -1; input should be greater than or equal to 0",
         ),

@@ -195,6 +195,15 @@ def test_scale_multiplies_the_law():
     assert decided["bias"].law == Constant(-6)
 
 
+def test_an_initializers_own_scale_is_not_the_factor():
+    rules = """
+        [[rule]]
+        init.weight = { fn = "variance_scaling", scale = 2.0 }
+        init.bias = 0
+    """
+    assert laws(nn.Linear(8, 4), rules)["weight"] == "N(0, 0.5)"
+
+
 def test_zero_index_of_an_embedding_with_and_without_padding():
     rules = '[[rule]]\ninit.weight = { fn = "normal", zero_index = "module.padding_idx" }'
     assert laws(nn.Embedding(5, 2), rules) == {"weight": "N(0, 1)"}
