@@ -8,7 +8,8 @@ from initpolicy.field.draws import (
     check_draw,
     representable_bounds,
 )
-from initpolicy.field.fill import Fill, fill, words
+from initpolicy.field.fill import fill, words
+from initpolicy.field.pieces import Fill
 from initpolicy.field.stream import DRAW_VERSION, Stream, stream
 
 __all__ = [

@@ -2,24 +2,27 @@
 
 Importing this module imports numba; only a fill does it. The kernels release the GIL.
 
-Three habits make the loops vectorise. The table is a constant of the module, since as an argument
-it might overlap the output. Integers are wrapped to 32 bits after each operation, since numba
-widens them. Words go to a buffer that stays in the first-level cache, and a second loop maps them.
+What makes the loops vectorise: the table is a constant of the module, since as an argument it
+might overlap the output. It is read by 32-bit indices that are known to be good. Integers are
+wrapped to 32 bits after each operation, since numba widens them. Words go to a buffer that stays
+in the first-level cache, and a second loop maps them.
 """
-# numba compiles these functions from their source; their types are numba's, not Python's.
-# pyright: basic, reportUnknownMemberType=false, reportMissingTypeStubs=false
-# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+# numba compiles these functions from their source: their types are numba's, not Python's.
+# pyright: basic, reportCallIssue=false, reportRedeclaration=false
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
+from numpy.typing import NDArray
 
-from initpolicy.field.draws import NormalConstants, UniformConstants
-from initpolicy.field.formats import format_of
+from initpolicy.field.draws import Constants, NormalConstants, UniformConstants
+from initpolicy.field.formats import Format
 from initpolicy.field.quantile import (
     CUBIC_0,
     CUBIC_2,
@@ -30,18 +33,17 @@ from initpolicy.field.quantile import (
     first_row,
     load_table,
 )
+from initpolicy.field.stream import Stream
 
 u32, u64, i32, i64, f32 = np.uint32, np.uint64, np.int32, np.int64, np.float32
 
 NODES, SLOPES = load_table()
-TAIL_START = i32(NEAR_OCTAVES << SEGMENT_BITS)
 STEP_SHIFT = i32(STEP_BITS)
 STEP_MASK = i32((1 << STEP_BITS) - 1)
 NORMAL_NEAR = i32(first_row(31, 64))
 NORMAL_TAIL = i32(first_row(31, 256) - (NEAR_OCTAVES << SEGMENT_BITS) - first_row(31, 64))
 HALF = f32(0.5)
 ONE = f32(1.0)
-THIRTY_ONE = i32(31)
 TOP = u32(0x80000000)
 SIGN = i32(-0x80000000)
 TO_UNIT = f32(2.0**-31)
@@ -53,14 +55,14 @@ BLOCK = 1024
 
 @intrinsic
 def fma(context, a, b, c):
-    """a * b + c, rounded once."""
+    """Return a * b + c, rounded once."""
     real = types.float32
     return real(real, real, real), lambda _, builder, __, args: builder.fma(*args)
 
 
 @intrinsic
 def as_float(context, a):
-    """The float32 with these bits."""
+    """Return the float32 with these bits."""
     return types.float32(types.int32), lambda _, builder, __, args: builder.bitcast(
         args[0], ir.FloatType()
     )
@@ -68,17 +70,43 @@ def as_float(context, a):
 
 @intrinsic
 def as_bits(context, a):
-    """The bits of a float32."""
+    """Return the bits of a float32."""
     return types.int32(types.float32), lambda _, builder, __, args: builder.bitcast(
         args[0], ir.IntType(32)
     )
+
+
+@intrinsic
+def read(context, table, row):
+    """Return table[row] for a 32-bit row within the table, unchecked."""
+
+    def generate(context, builder, signature, args):
+        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
+        return builder.load(builder.gep(array.data, [args[1]]))
+
+    return table.dtype(table, types.int32), generate
+
+
+@intrinsic
+def prefer_wide_vectors(context):
+    """Let LLVM use 512-bit vectors in this kernel where the processor has them.
+
+    Its default of 256 bits spares other programs' clock; here it costs a tenth of the speed.
+    """
+
+    def generate(context, builder, _, __):
+        # llvmlite knows no attributes with values by name; a set of strings it is all the same.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 def put(out, i, value):
     """Store a float32, rounded to the format that the type of `out` stands for."""
 
 
-@overload(put, inline="always")
+@overload(put, jit_options={"forceinline": True})
 def _put(out, i, value):
     if out.dtype == types.uint16:
 
@@ -106,7 +134,7 @@ def _put(out, i, value):
     return store
 
 
-@numba.njit(inline="always")
+@numba.njit(forceinline=True)
 def _round(size, mantissa, exponent):
     """Round a positive float32's bits to a narrower format, nearest even; it must not overflow.
 
@@ -124,7 +152,7 @@ def _round(size, mantissa, exponent):
     return subnormal if size < i32(i32(exponent + i32(127)) << i32(23)) else normal
 
 
-@numba.njit(inline="always")
+@numba.njit(forceinline=True)
 def _philox(counter, c2, c3, k0, k1):
     """Philox4x32-10 of Salmon et al. 2011, in its own order of words."""
     a, b, c, d = u32(counter), u32(counter >> THIRTY_TWO), c2, c3
@@ -136,7 +164,7 @@ def _philox(counter, c2, c3, k0, k1):
     return a, b, c, d
 
 
-@numba.njit(inline="always")
+@numba.njit(forceinline=True)
 def _fill_words(buffer, counter, quads, c2, c3, k0, k1):
     for i in range(quads):
         a, b, c, d = _philox(u64(counter + u64(i)), c2, c3, k0, k1)
@@ -146,123 +174,166 @@ def _fill_words(buffer, counter, quads, c2, c3, k0, k1):
         buffer[4 * i + 3] = d
 
 
-@numba.njit(inline="always")
-def _unit(word):
-    """x in [-1, 1]: the odd integer of the word's upper 31 bits, over 2^31."""
-    return f32(f32(i32(i32(word ^ TOP) | i32(1))) * TO_UNIT)
-
-
-@numba.njit(inline="always")
+@numba.njit(forceinline=True)
 def _interpolate(q, row, flip):
-    """|z| in a row of the table; the lower bits of q are the step, counted backwards in the tail."""
+    """Return |z| from a row of the table; q's lower bits are the step, backwards in the tail."""
     step = f32(i32(i32(q ^ flip) & STEP_MASK))
-    at = u64(u32(row))
-    z = NODES[at]
-    g = f32(step * SLOPES[at])
+    z = read(NODES, row)
+    g = f32(step * read(SLOPES, row))
     u = fma(g, fma(f32(z * z), CUBIC_2, CUBIC_0), f32(z * HALF))
     return fma(g, fma(g, u, ONE), z)
 
 
-@numba.njit(inline="always")
+@numba.njit(forceinline=True)
 def _normal(word):
-    """The standard normal quantile at the middle of a word's interval."""
+    """Return the standard normal quantile at the middle of a word's interval."""
     k = i32(word ^ TOP)
-    sign = i32(k >> THIRTY_ONE)
+    sign = i32(k >> i32(31))
     m = i32(k ^ sign)
-    tail = i32(i32(m << i32(1)) >> THIRTY_ONE)  # all ones where |x| > 1/2
-    v = i32(i32(m ^ tail) & i32(0x7FFFFFFF))
-    q = as_bits(f32(i32(i32(v << i32(1)) | i32(1))))
+    tail = i32(i32(m << i32(1)) >> i32(31))  # all ones where |x| > 1/2
+    q = as_bits(f32(i32(i32(i32(m ^ tail) << i32(1)) | i32(1))))
     row = i32(i32(i32(q >> STEP_SHIFT) - NORMAL_NEAR) - i32(tail & NORMAL_TAIL))
     return as_float(i32(as_bits(_interpolate(q, row, tail)) | i32(sign & SIGN)))
 
 
-@numba.njit(inline="always")
-def _truncated(word, start, high, low, carry, near, tail_less_near):
-    """The standard normal quantile of a word's place in an interval."""
+@numba.njit(forceinline=True)
+def _truncated(word, law):
+    """Return the standard normal quantile of a word's place in an interval."""
     w = u64(word)
-    y = i64(u64(start + u64(u64(high * w) + u64(u64(low * w + carry) >> THIRTY_TWO))))
+    carry = u64(u64(law.low * w + law.carry) >> THIRTY_TWO)
+    y = i64(u64(law.start + u64(u64(law.high * w) + carry)))
     sign = i64(y >> i64(63))
     m = i64(y ^ sign)
     tail = i64(i64(m << i64(1)) >> i64(63))
-    v = i64((m ^ tail) & i64(0x7FFFFFFFFFFFFFFF))
-    q = as_bits(f32(i64((v << i64(1)) | i64(1))))
+    q = as_bits(f32(i64(i64(i64(m ^ tail) << i64(1)) | i64(1))))
     flip = i32(tail)
-    row = i32(i32(i32(q >> STEP_SHIFT) - near) - i32(flip & tail_less_near))
+    row = i32(i32(i32(q >> STEP_SHIFT) - law.near) - i32(flip & law.tail))
     return as_float(i32(as_bits(_interpolate(q, row, flip)) | i32(i32(sign) & SIGN)))
 
 
-@numba.njit(nogil=True, cache=True)
-def fill_uniform(out, starts, stops, c2, c3, k0, k1, half, mid, least, most):
+class Raw(NamedTuple):
+    """The words themselves."""
+
+
+class Uniform(NamedTuple):
+    """Constants of a uniform law."""
+
+    half: np.float32
+    mid: np.float32
+    least: np.float32
+    most: np.float32
+    plain: bool  # half / 2^31 is a normal number, and nothing needs clamping
+
+
+class Normal(NamedTuple):
+    """Constants of a normal law."""
+
+    std: np.float32
+    mean: np.float32
+
+
+class Truncated(NamedTuple):
+    """Constants of a truncated normal law."""
+
+    start: np.uint64  # the interval's start + floor(width / 2) // 2^32, modulo 2^64
+    high: np.uint64  # width // 2^32
+    low: np.uint64  # width % 2^32
+    carry: np.uint64  # floor(width / 2) % 2^32
+    near: np.int32  # what to subtract from a float32's upper bits in the near half,
+    tail: np.int32  # and what to subtract besides in the tail half
+    std: np.float32
+    mean: np.float32
+    least: np.float32
+    most: np.float32
+
+
+def _of(law, kind):
+    return getattr(law, "instance_class", None) is kind
+
+
+def convert(words, out, law):
+    """Map words to values; numba compiles the law's own loop."""
+
+
+@overload(convert, jit_options={"forceinline": True})
+def _convert(words, out, law):
+    if _of(law, Uniform):
+
+        def loop(words, out, law):
+            if law.plain:
+                scale = f32(law.half * TO_UNIT)
+                for i in range(words.size):
+                    x = f32(i32(i32(words[i] ^ TOP) | i32(1)))
+                    put(out, i, fma(x, scale, law.mid))
+            else:
+                for i in range(words.size):
+                    x = f32(i32(i32(words[i] ^ TOP) | i32(1)))
+                    value = fma(f32(x * TO_UNIT), law.half, law.mid)
+                    put(out, i, min(max(value, law.least), law.most))
+
+    elif _of(law, Normal):
+
+        def loop(words, out, law):
+            for i in range(words.size):
+                put(out, i, fma(_normal(words[i]), law.std, law.mean))
+
+    elif _of(law, Truncated):
+
+        def loop(words, out, law):
+            for i in range(words.size):
+                value = fma(_truncated(words[i], law), law.std, law.mean)
+                put(out, i, min(max(value, law.least), law.most))
+
+    else:
+
+        def loop(words, out, law):
+            for i in range(words.size):
+                out[i] = words[i]
+
+    return loop
+
+
+def _kernel(function):
+    """Compile on first use, without the GIL; keep the result on disk where a place is writable.
+
+    numba tries this package's directory, then the user's cache directory.
+    """
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no place to write
+        return numba.njit(nogil=True)(function)
+
+
+@_kernel
+def draw_runs(out, starts, stops, c2, c3, k0, k1, law):
+    """Draw runs of a stream into a flat array.
+
+    Args:
+        out: contiguous array of as many elements as the runs hold. Its type says the format:
+            float32, float64, uint16 for bfloat16, int16 for float16, uint32 for raw words.
+        starts: first indices of the runs, uint64.
+        stops: their ends, uint64.
+        c2: counter word 2 of the stream.
+        c3: counter word 3.
+        k0: key word 0.
+        k1: key word 1.
+        law: constants from `lower`, or `Raw()`.
+    """
+    prefer_wide_vectors()
     buffer = np.empty(BLOCK, np.uint32)
     done = 0
-    for r in range(starts.size):
-        index, left = starts[r], i64(stops[r] - starts[r])
-        skip = i64(index & u64(3))
+    for run in range(starts.size):
+        index, left = starts[run], i64(stops[run] - starts[run])
+        skip = i64(index & u64(3))  # words of the first block that come before the run
         while left > 0:
             take = min(left, BLOCK - skip)
             _fill_words(buffer, u64(index >> u64(2)), (skip + take + 3) >> 2, c2, c3, k0, k1)
-            words, target = buffer[skip : skip + take], out[done : done + take]
-            for i in range(take):
-                value = fma(_unit(words[i]), half, mid)
-                value = value if value > least else least
-                put(target, i, value if value < most else most)
+            convert(buffer[skip : skip + take], out[done : done + take], law)
             index, left, done, skip = u64(index + u64(take)), left - take, done + take, 0
 
 
-@numba.njit(nogil=True, cache=True)
-def fill_normal(out, starts, stops, c2, c3, k0, k1, std, mean):
-    buffer = np.empty(BLOCK, np.uint32)
-    done = 0
-    for r in range(starts.size):
-        index, left = starts[r], i64(stops[r] - starts[r])
-        skip = i64(index & u64(3))
-        while left > 0:
-            take = min(left, BLOCK - skip)
-            _fill_words(buffer, u64(index >> u64(2)), (skip + take + 3) >> 2, c2, c3, k0, k1)
-            words, target = buffer[skip : skip + take], out[done : done + take]
-            for i in range(take):
-                put(target, i, fma(_normal(words[i]), std, mean))
-            index, left, done, skip = u64(index + u64(take)), left - take, done + take, 0
-
-
-@numba.njit(nogil=True, cache=True)
-def fill_truncated(
-    out, starts, stops, c2, c3, k0, k1,
-    start, high, low, carry, near, tail_less_near, std, mean, least, most,
-):  # fmt: skip
-    buffer = np.empty(BLOCK, np.uint32)
-    done = 0
-    for r in range(starts.size):
-        index, left = starts[r], i64(stops[r] - starts[r])
-        skip = i64(index & u64(3))
-        while left > 0:
-            take = min(left, BLOCK - skip)
-            _fill_words(buffer, u64(index >> u64(2)), (skip + take + 3) >> 2, c2, c3, k0, k1)
-            words, target = buffer[skip : skip + take], out[done : done + take]
-            for i in range(take):
-                z = _truncated(words[i], start, high, low, carry, near, tail_less_near)
-                value = fma(z, std, mean)
-                value = value if value > least else least
-                put(target, i, value if value < most else most)
-            index, left, done, skip = u64(index + u64(take)), left - take, done + take, 0
-
-
-@numba.njit(nogil=True, cache=True)
-def fill_words(out, starts, stops, c2, c3, k0, k1):
-    buffer = np.empty(BLOCK, np.uint32)
-    done = 0
-    for r in range(starts.size):
-        index, left = starts[r], i64(stops[r] - starts[r])
-        skip = i64(index & u64(3))
-        while left > 0:
-            take = min(left, BLOCK - skip)
-            _fill_words(buffer, u64(index >> u64(2)), (skip + take + 3) >> 2, c2, c3, k0, k1)
-            out[done : done + take] = buffer[skip : skip + take]
-            index, left, done, skip = u64(index + u64(take)), left - take, done + take, 0
-
-
-@numba.njit(nogil=True, cache=True)
-def narrow(values, out, mantissa, exponent, negative_zero):
+@_kernel
+def narrow_all(values, out, mantissa, exponent, negative_zero):
     """Round float32 values to the codes of an 8-bit format."""
     for i in range(values.size):
         bits = as_bits(values[i])
@@ -271,36 +342,50 @@ def narrow(values, out, mantissa, exponent, negative_zero):
         out[i] = np.uint8(size | (sign if negative_zero or size else i32(0)))
 
 
-def draw(out, starts, stops, words, constants):
-    """Draw runs of a stream into a flat array: float32, float64, uint16 (bfloat16), int16 (float16).
-
-    Args:
-        out: contiguous array of as many elements as the runs hold.
-        starts: first indices of the runs, uint64.
-        stops: their ends, uint64.
-        words: counter words 2 and 3, key words 0 and 1.
-        constants: of the law; see `initpolicy.field.draws`.
-    """
+def lower(constants):
+    """Return the kernel's constants of a law."""
     if isinstance(constants, UniformConstants):
-        c = constants
-        fill_uniform(out, starts, stops, *words, f32(c.half), f32(c.mid), f32(c.least), f32(c.most))
-    elif isinstance(constants, NormalConstants):
-        fill_normal(out, starts, stops, *words, f32(constants.std), f32(constants.mean))
-    else:
-        place, c = constants.interval, constants
-        near = first_row(63, NEAR_OCTAVES)
-        tail = first_row(place.scale, TAIL_OCTAVES) - (NEAR_OCTAVES << SEGMENT_BITS)
-        high, low = divmod(place.width, 1 << 32)
-        half_high, half_low = divmod(place.width // 2, 1 << 32)
-        fill_truncated(
-            out, starts, stops, *words,
-            u64((place.start + half_high) % (1 << 64)), u64(high), u64(low), u64(half_low),
-            i32(near), i32(tail - near),
-            f32(c.std), f32(c.mean), f32(c.least), f32(c.most),
-        )  # fmt: skip
+        numbers = (constants.half, constants.mid, constants.least, constants.most)
+        return Uniform(*map(f32, numbers), constants.plain)
+    if isinstance(constants, NormalConstants):
+        return Normal(f32(constants.std), f32(constants.mean))
+    place = constants.interval
+    near = first_row(63, NEAR_OCTAVES)
+    tail = first_row(place.scale, TAIL_OCTAVES) - (NEAR_OCTAVES << SEGMENT_BITS)
+    high, low = divmod(place.width, 1 << 32)
+    half_high, half_low = divmod(place.width // 2, 1 << 32)
+    whole = (place.start + half_high) % (1 << 64)
+    numbers = (constants.std, constants.mean, constants.least, constants.most)
+    return Truncated(
+        *map(u64, (whole, high, low, half_low)), *map(i32, (near, tail - near)), *map(f32, numbers)
+    )
 
 
-def narrow_to(values, out, dtype):
-    """Round float32 values to an 8-bit dtype's codes, uint8."""
-    target = format_of(dtype)
-    narrow(values, out, i32(target.mantissa), i32(target.exponent), target.negative_zero)
+def draw(
+    out: NDArray[Any],
+    starts: NDArray[np.uint64],
+    stops: NDArray[np.uint64],
+    stream: Stream,
+    constants: Constants | None,
+) -> None:
+    """Draw runs of a stream into a flat array; without constants, draw the words themselves.
+
+    The array's type says the format, as `draw_runs` has it.
+    """
+    (k0, k1), (c2, c3) = stream.key, stream.high
+    law = Raw() if constants is None else lower(constants)
+    _call(draw_runs, out, starts, stops, u32(c2), u32(c3), u32(k0), u32(k1), law)
+
+
+def narrow(values: NDArray[np.float32], out: NDArray[np.uint8], target: Format) -> None:
+    """Round float32 values to the codes of an 8-bit format."""
+    shape = i32(target.mantissa), i32(target.exponent), target.negative_zero
+    _call(narrow_all, values, out, *shape)
+
+
+def _call(kernel: Any, *args: Any) -> None:
+    """Call a kernel even if its compiled code cannot be saved: it is compiled by then."""
+    try:
+        kernel(*args)
+    except OSError:
+        kernel(*args)

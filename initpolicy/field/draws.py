@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import torch
 
-from initpolicy.field.formats import FLOAT32, Format, format_of
+from initpolicy.field.formats import FLOAT32, format_of
 from initpolicy.field.truncation import Interval, interval
 
 
@@ -48,12 +48,16 @@ Draw = UniformDraw | NormalDraw | TruncatedDraw
 
 @dataclass(frozen=True)
 class UniformConstants:
-    """value = clamp(fma(x, half, mid)) with x in [-1, 1]; all are float32 values."""
+    """value = clamp(fma(x, half, mid)) with x in [-1, 1]; all are float32 values.
+
+    `plain` says that no value needs clamping, nor does half / 2^31 lose bits.
+    """
 
     half: float
     mid: float
     least: float
     most: float
+    plain: bool
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ def constants_of(draw: Draw, dtype: torch.dtype) -> Constants:
 def _uniform(draw: UniformDraw, dtype: torch.dtype) -> UniformConstants:
     _finite("low", draw.low)
     _finite("high", draw.high)
+    _fits(draw.low, draw.high, dtype)
     least, most = representable_bounds(draw.low, draw.high, dtype)
     low, high = Fraction(draw.low), Fraction(draw.high)
     mid = FLOAT32.nearest((low + high) / 2)
@@ -147,12 +152,18 @@ def _uniform(draw: UniformDraw, dtype: torch.dtype) -> UniformConstants:
         half = _from_bits(bits)
         return low <= FLOAT32.nearest(mid - half) and FLOAT32.nearest(mid + half) <= high
 
-    # The largest float32 that keeps both ends inside; float32 bits are ordered as their values.
-    fits, fails = 0, _to_bits(FLOAT32.above((high - low) / 2)) + 1
+    # The largest float32 up to (high - low) / 2 that keeps both ends inside, bit patterns being
+    # ordered as their values.
+    fits, fails = 0, _to_bits(FLOAT32.below((high - low) / 2)) + 1
     while fails - fits > 1:
         middle = (fits + fails) // 2
         fits, fails = (middle, fails) if inside(middle) else (fits, middle)
-    return UniformConstants(float(_from_bits(fits)), float(mid), least, most)
+    half = _from_bits(fits)
+    ends = (format_of(dtype).nearest(FLOAT32.nearest(mid + x)) for x in (half, -half))
+    plain = all(least <= end <= most for end in ends) and (
+        half == 0 or half >= Fraction(1, 1 << 95)
+    )
+    return UniformConstants(float(half), float(mid), least, most, plain)
 
 
 def _to_bits(x: Fraction) -> int:
@@ -164,26 +175,24 @@ def _from_bits(bits: int) -> Fraction:
 
 
 def _normal(draw: NormalDraw, dtype: torch.dtype) -> NormalConstants:
-    std, mean = FLOAT32.nearest(Fraction(draw.std)), FLOAT32.nearest(Fraction(draw.mean))
-    _fits(_LARGEST_Z, std, mean, dtype)
+    std, mean = _single("std", draw.std), _single("mean", draw.mean)
+    _fits(mean - _LARGEST_Z * std, mean + _LARGEST_Z * std, dtype)
     return NormalConstants(float(std), float(mean))
 
 
 def _truncated(draw: TruncatedDraw, dtype: torch.dtype) -> TruncatedConstants:
     least, most = representable_bounds(draw.low, draw.high, dtype)
-    std, mean = FLOAT32.nearest(Fraction(draw.std)), FLOAT32.nearest(Fraction(draw.mean))
-    if draw.std == 0:
-        if not draw.low <= draw.mean <= draw.high:
-            raise ValueError(
-                f"std is 0 and the mean {draw.mean} lies outside [{draw.low}, {draw.high}]"
-            )
-        place = interval(Fraction(0), Fraction(0))
-    else:
-        place = interval(*(_sigmas(bound, draw) for bound in (draw.low, draw.high)))
-    if math.isinf(draw.low) or math.isinf(draw.high):
-        # Half a tail's probability, divided by 2^33, is met within 7 sigma more.
-        nearest = min(max(mean, Fraction(least)), Fraction(most))
-        _fits(abs(nearest - mean) / std + 7 if std else Fraction(0), std, mean, dtype)
+    std, mean = _single("std", draw.std), _single("mean", draw.mean)
+    alpha = beta = near = Fraction(0)
+    if draw.std:
+        alpha, beta = _sigmas(draw.low, draw), _sigmas(draw.high, draw)
+        near = max(near, alpha or 0, -(beta or 0))
+    elif not draw.low <= draw.mean <= draw.high:
+        bounds = f"[{draw.low}, {draw.high}]"
+        raise ValueError(f"std is 0 and the mean {draw.mean} lies outside {bounds}")
+    place = interval(alpha, beta)
+    reach = (near + 7) * std  # beyond lies less than 2^-33 of the probability
+    _fits(max(draw.low, mean - reach), min(draw.high, mean + reach), dtype)
     return TruncatedConstants(place, float(std), float(mean), least, most)
 
 
@@ -193,13 +202,21 @@ def _sigmas(bound: float, draw: TruncatedDraw) -> Fraction | None:
     return (Fraction(bound) - Fraction(draw.mean)) / Fraction(draw.std)
 
 
-def _fits(z: Fraction, std: Fraction, mean: Fraction, dtype: torch.dtype) -> None:
-    """Check that the value farthest from 0 does not overflow."""
-    target: Format = format_of(dtype)
-    single = FLOAT32.nearest(abs(mean) + z * std)
-    if single > FLOAT32.largest or target.nearest(single) > target.largest:
+def _single(name: str, value: float) -> Fraction:
+    """Round a parameter to float32."""
+    rounded = FLOAT32.nearest(Fraction(value))
+    if abs(rounded) > FLOAT32.largest:
+        raise ValueError(f"{name} {value} does not fit into float32")
+    return rounded
+
+
+def _fits(lowest: float | Fraction, highest: float | Fraction, dtype: torch.dtype) -> None:
+    """Check that values between these two do not overflow."""
+    target = format_of(dtype)
+    farthest = max(abs(Fraction(lowest)), abs(Fraction(highest)))
+    if target.nearest(FLOAT32.nearest(farthest)) > target.largest:
         name = str(dtype).removeprefix("torch.")
-        raise ValueError(f"values of up to {float(single):g} do not fit into {name}")
+        raise ValueError(f"values of up to {float(farthest):g} do not fit into {name}")
 
 
 def _finite(name: str, value: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+import struct
 from dataclasses import dataclass
 
 DRAW_VERSION = 1
@@ -19,6 +20,16 @@ class Stream:
 
     key: tuple[int, int]
     high: tuple[int, int]
+
+    def part(self, tag: str) -> Stream:
+        """Return the stream of a part of the tensor that needs draws of its own.
+
+        >>> whole = stream(0, "qkv.weight")
+        >>> len({whole, whole.part("0"), whole.part("1")})
+        3
+        """
+        words = (*self.key, *self.high)
+        return _digest(b"".join(word.to_bytes(4, "little") for word in words), tag)
 
 
 def stream(seed: int, name: str, tag: str = "") -> Stream:
@@ -41,10 +52,14 @@ def stream(seed: int, name: str, tag: str = "") -> Stream:
     seed = operator.index(seed)
     if not 0 <= seed < 1 << 64:
         raise ValueError(f"seed must be at least 0 and less than 2**64, not {seed}")
-    message = DRAW_VERSION.to_bytes(8, "little") + seed.to_bytes(8, "little")
-    for text in (name, tag):
+    numbers = DRAW_VERSION.to_bytes(8, "little") + seed.to_bytes(8, "little")
+    return _digest(numbers, name, tag)
+
+
+def _digest(message: bytes, *texts: str) -> Stream:
+    for text in texts:
         data = text.encode("utf-8", "surrogatepass")
         message += len(data).to_bytes(8, "little") + data
     digest = hashlib.blake2b(message, digest_size=16).digest()
-    a, b, c, d = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4, 8, 12))
+    a, b, c, d = struct.unpack("<4I", digest)
     return Stream((a, b), (c, d))

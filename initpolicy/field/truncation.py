@@ -83,19 +83,14 @@ def interval(alpha: Fraction | None, beta: Fraction | None) -> Interval:
     >>> interval(None, None) == Interval(-(2**63), 2**64 - 1, 63)
     True
     """
-    near = (
-        alpha
-        if alpha is not None and alpha > 0
-        else beta
-        if beta is not None and beta < 0
-        else Fraction(0)
-    )
-    if abs(near) > FARTHEST:
+    zero = Fraction(0)
+    near = max(zero, alpha or zero, -(beta or zero))  # of its bounds, if both have one sign
+    if near > FARTHEST:
         raise ValueError(
-            f"the interval begins {float(abs(near)):g} sigma from the mean; draws reach to "
+            f"the interval begins {float(near):g} sigma from the mean; draws reach to "
             f"{FARTHEST} sigma, where a normal variable lies with probability 4e-65"
         )
-    scale, most = 63, tail(abs(near))
+    scale, most = 63, tail(near)
     if 2 * most <= 1:
         while most * 2 ** (scale + 1) <= 1 << 62:
             scale += 1

@@ -1,0 +1,179 @@
+"""Jobs, checked and cut into pieces that a thread draws at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from initpolicy.field.draws import Constants, Draw, constants_of
+from initpolicy.field.formats import FLOAT8, format_of
+from initpolicy.field.stream import Stream
+
+PIECE = 1 << 20  # elements drawn between two looks at Ctrl-C; also a copy's buffer
+Runs = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Fill:
+    """One job: a tensor, and what to draw into it.
+
+    Attributes:
+        tensor: real floating tensor of any shape, strides and device. Complex tensors are passed
+            as `torch.view_as_real`.
+        stream: where in the field.
+        draw: the law.
+        runs: [start, stop) runs of the global flat row-major index that the tensor's elements,
+            in row-major order, hold; None for a whole tensor, which is ((0, numel),).
+    """
+
+    tensor: torch.Tensor
+    stream: Stream
+    draw: Draw
+    runs: Runs | None = None
+
+
+class Work:
+    """A checked job.
+
+    Raises:
+        ValueError: the law, the runs or the tensor's memory are not fit to be filled.
+        TypeError: its dtype cannot be drawn.
+    """
+
+    def __init__(self, job: Fill):
+        tensor = job.tensor.detach()
+        if tensor.is_meta:
+            raise ValueError("the tensor is on the meta device and has no memory to fill")
+        if _overlaps(tensor):
+            raise ValueError("elements of the tensor share memory; clone it before filling it")
+        self.tensor = tensor
+        self.stream = job.stream
+        self.constants: Constants = constants_of(job.draw, tensor.dtype)
+        self.runs = _Runs(((0, tensor.numel()),) if job.runs is None else job.runs)
+        if self.runs.size != tensor.numel():
+            raise ValueError(
+                f"the runs hold {self.runs.size} indices, the tensor {tensor.numel()} elements"
+            )
+        dense = tensor.is_contiguous() and tensor.dtype not in FLOAT8
+        self.flat = tensor.view(-1) if dense else None
+
+    def pieces(self) -> Iterator[Piece]:
+        """Cut into pieces of at most PIECE elements, in row-major order."""
+        if self.flat is not None:
+            for first in range(0, self.runs.size, PIECE):
+                last = min(first + PIECE, self.runs.size)
+                yield Piece(self, first, last, self.flat[first:last])
+        else:
+            for first, view in _boxes(self.tensor, 0):
+                yield Piece(self, first, first + view.numel(), view)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The elements [first, last) of a work, and the view of its tensor that holds them."""
+
+    work: Work
+    first: int
+    last: int
+    view: torch.Tensor
+
+    @property
+    def bytes(self) -> int:
+        """Size of the piece in the tensor."""
+        return (self.last - self.first) * self.view.element_size()
+
+    def draw(self) -> None:
+        """Draw the piece on the CPU, into the tensor if it lies flat there."""
+        if self.work.flat is not None and self.view.device.type == "cpu":
+            self._draw_into(array_of(self.view))
+            return
+        buffer = torch.empty(self.last - self.first, dtype=self.view.dtype)
+        if buffer.dtype in FLOAT8:
+            from initpolicy.field import cpu
+
+            values = np.empty(self.last - self.first, np.float32)
+            self._draw_into(values)
+            cpu.narrow(values, array_of(buffer), format_of(buffer.dtype))
+        else:
+            self._draw_into(array_of(buffer))
+        if self.view.device.type == "cpu":  # numpy copies in this thread alone
+            np.copyto(array_of(self.view), array_of(buffer).reshape(tuple(self.view.shape)))
+        else:
+            self.view.copy_(buffer.view(self.view.shape))
+
+    def _draw_into(self, out: Any) -> None:
+        from initpolicy.field import cpu
+
+        runs = self.work.runs.between(self.first, self.last)
+        cpu.draw(out, *runs, self.work.stream, self.work.constants)
+
+
+class _Runs:
+    """Runs of global indices, and how many elements come before each."""
+
+    def __init__(self, runs: Sequence[tuple[int, int]]):
+        for start, stop in runs:
+            check_run(start, stop)
+        self.starts: Any = np.array([start for start, _ in runs], np.uint64)
+        self.stops: Any = np.array([stop for _, stop in runs], np.uint64)
+        self.ends: Any = np.cumsum([stop - start for start, stop in runs], dtype=np.int64)
+        self.size = int(self.ends[-1]) if runs else 0
+
+    def between(self, first: int, last: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Return starts and stops of the elements [first, last)."""
+        a = int(np.searchsorted(self.ends, first, "right"))
+        b = int(np.searchsorted(self.ends, last, "left"))
+        starts, stops = self.starts[a : b + 1].copy(), self.stops[a : b + 1].copy()
+        starts[0] = int(self.stops[a]) - (int(self.ends[a]) - first)
+        stops[-1] = int(self.stops[b]) - (int(self.ends[b]) - last)
+        return starts, stops
+
+
+def check_run(start: int, stop: int) -> None:
+    """Raise ValueError unless [start, stop) is a run of the field."""
+    if not 0 <= start <= stop < 1 << 64:
+        raise ValueError(f"run [{start}, {stop}) is not within [0, 2**64)")
+
+
+def array_of(tensor: torch.Tensor) -> Any:
+    """View a CPU tensor as an array whose type tells the kernels its format."""
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.uint16).numpy()
+    if tensor.dtype == torch.float16:
+        return tensor.view(torch.int16).numpy()
+    if tensor.dtype in FLOAT8:
+        return tensor.view(torch.uint8).numpy()
+    return tensor.numpy()
+
+
+def _boxes(tensor: torch.Tensor, first: int) -> Iterator[tuple[int, torch.Tensor]]:
+    """Cut a tensor into views of at most PIECE elements, consecutive in row-major order."""
+    if tensor.numel() <= PIECE:
+        yield first, tensor
+        return
+    row = tensor[0].numel()
+    if row > PIECE:
+        for i in range(len(tensor)):
+            yield from _boxes(tensor[i], first + i * row)
+        return
+    step = PIECE // row
+    for i in range(0, len(tensor), step):
+        yield first + i * row, tensor[i : i + step]
+
+
+def _overlaps(tensor: torch.Tensor) -> bool:
+    """Whether elements may share memory: each stride must step over what lies within it."""
+    if tensor.is_contiguous():
+        return False
+    reach = 0
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1:
+            if stride <= reach:
+                return True
+            reach += stride * (size - 1)
+    return False

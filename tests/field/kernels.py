@@ -1,0 +1,32 @@
+"""The kernels applied to chosen words, so that tests can reach every corner."""
+
+import numba
+import numpy as np
+import torch
+
+from initpolicy.field import cpu
+from initpolicy.field.draws import constants_of
+from initpolicy.field.formats import FLOAT8, format_of
+from initpolicy.field.pieces import array_of
+
+
+@numba.njit(nogil=True)
+def convert(words, out, law):
+    cpu.convert(words, out, law)
+
+
+def values_of(words, draw, dtype):
+    """What a law makes of these words, as a tensor of the dtype."""
+    words = np.asarray(words, np.uint32)
+    law = cpu.lower(constants_of(draw, dtype))
+    out = torch.empty(len(words), dtype=torch.float32 if dtype in FLOAT8 else dtype)
+    convert(words, array_of(out), law)
+    if dtype not in FLOAT8:
+        return out
+    return narrow(out, dtype)
+
+
+def narrow(values, dtype):
+    codes = torch.empty(len(values), dtype=dtype)
+    cpu.narrow(values.numpy(), array_of(codes), format_of(dtype))
+    return codes
