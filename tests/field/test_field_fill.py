@@ -1,5 +1,6 @@
 """Filling: the same bits whatever the runs, strides, threads and neighbours; and good manners."""
 
+import itertools
 import os
 import random
 import signal
@@ -44,7 +45,7 @@ def test_any_split_into_runs(draw, dtype):
     @settings(max_examples=25, deadline=None)
     def check(cuts):
         cuts = [0, *sorted(cuts), 5000]
-        runs = list(zip(cuts[:-1], cuts[1:], strict=True))
+        runs = list(itertools.pairwise(cuts))
         every, other = runs[::2], runs[1::2]
         for some in (every, other, tuple(reversed(runs))):
             size = sum(stop - start for start, stop in some)
