@@ -221,11 +221,11 @@ def _table(*headers: str) -> Table:
 
 
 def _print_table(table: Table, to: Console, width: int | None = None) -> None:
-    with to.capture() as captured:
-        to.print(table, width=width, crop=False)
-    # Cells are padded to the width of their column, also at the end of a line.
-    for line in captured.get().splitlines():
-        to.print(Text.from_ansi(line.rstrip()), soft_wrap=True)
+    options = to.options if width is None else to.options.update_width(width)
+    for segments in to.render_lines(table, options, pad=False):
+        line = Text.assemble(*((segment.text, segment.style or "") for segment in segments))
+        line.rstrip()  # cells are padded to the width of their column, also at the end of a line
+        to.print(line, soft_wrap=True)
 
 
 def _print_title(decided: Plan, to: Console) -> None:
