@@ -9,7 +9,7 @@ and `normal` all lower to `Normal(mean, std)`.
 """
 
 from initpolicy.laws.base import Law, LawError, Moments
-from initpolicy.laws.compose import ZeroRows
+from initpolicy.laws.compose import Arranged, Stacked, ZeroRows
 from initpolicy.laws.elementwise import Constant, Drawn, Normal, TruncatedNormal, Uniform
 from initpolicy.laws.orthogonal import Orthogonal
 from initpolicy.laws.read import from_json
@@ -17,6 +17,7 @@ from initpolicy.laws.sparse import Sparse
 from initpolicy.laws.structured import Dirac, Eye
 
 __all__ = [
+    "Arranged",
     "Constant",
     "Dirac",
     "Drawn",
@@ -27,6 +28,7 @@ __all__ = [
     "Normal",
     "Orthogonal",
     "Sparse",
+    "Stacked",
     "TruncatedNormal",
     "Uniform",
     "ZeroRows",

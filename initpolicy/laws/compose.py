@@ -1,7 +1,11 @@
-"""Laws made of another law."""
+"""Laws made of other laws: rows left at zero, stacked parts, and dimensions in another order."""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -101,3 +105,175 @@ class ZeroRows(Law):
     def _clear(self, tensor: Tensor) -> None:
         for row in self.rows:
             tensor[row].zero_()
+
+
+@dataclass(frozen=True)
+class Stacked(Law):
+    """A law for each equal part of a tensor along dimension 0; a part without one stays as it is.
+
+    Such are the gates of an LSTM and fused projections.
+
+    >>> from initpolicy.laws.elementwise import Constant
+    >>> str(Stacked((Constant(0.0), Constant(1.0), None)))
+    '3 parts: 0 | 1 | kept'
+    """
+
+    parts: tuple[Law | None, ...]
+    kind: ClassVar[str] = "stacked"
+
+    def __post_init__(self) -> None:
+        if not self.parts or not all(part is None or isinstance(part, Law) for part in self.parts):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise LawError("the parts must be laws, at least one")
+
+    def __str__(self) -> str:
+        texts = ["kept" if part is None else str(part) for part in self.parts]
+        shown = texts[0] if len(set(texts)) == 1 else " | ".join(texts)
+        return f"{len(texts)} parts: {shown}"
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """The smallest interval around all parts' supports."""
+        if None in self.parts:
+            return -math.inf, math.inf
+        lows, highs = zip(*(part.support for part in self.parts if part), strict=True)
+        return min(lows), max(highs)
+
+    def scaled(self, factor: float) -> Stacked:
+        """Scale every part."""
+        return Stacked(tuple(part and part.scaled(factor) for part in self.parts))
+
+    def validate(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """Raise `LawError` if the parts are not equal, or if a part's law cannot hold for it."""
+        count = len(self.parts)
+        if not shape or shape[0] % count:
+            size = shape[0] if shape else "no size"
+            raise LawError(
+                f"{count} equal parts need a dimension 0 that {count} divides, and {shape} has "
+                f"{size}"
+            )
+        for part in self.parts:
+            if part is not None:
+                part.validate((shape[0] // count, *shape[1:]), dtype)
+
+    def fills(self, tensor: Tensor, stream: field.Stream) -> list[field.Fill]:
+        """Give every part's draws: those that the whole tensor has at these places."""
+        found: list[field.Fill] = []
+        for index, part, view in self._views(tensor.detach()):
+            start = index * view.numel() * (2 if view.is_complex() else 1)
+            for fill in part.fills(view, stream):
+                runs = fill.runs or ((0, fill.tensor.numel()),)
+                shifted = tuple((start + first, start + last) for first, last in runs)
+                found.append(dataclasses.replace(fill, runs=shifted))
+        return found
+
+    @torch.no_grad()
+    def write(self, tensor: Tensor, stream: field.Stream) -> None:
+        """Write every part, each with a stream of its own."""
+        for index, part, view in self._views(tensor):
+            part.write(view, stream.part(f"part {index}"))
+
+    @torch.no_grad()
+    def write_torch(self, tensor: Tensor) -> None:
+        """Draw every part in order with torch's generator."""
+        for _, part, view in self._views(tensor):
+            part.write_torch(view)
+
+    def check(self, tensor: Tensor) -> tuple[str, ...]:
+        """Say what is wrong in each part."""
+        return tuple(
+            f"part {index}: {wrong}"
+            for index, part, view in self._views(tensor.detach())
+            for wrong in part.check(view)
+        )
+
+    def _views(self, tensor: Tensor) -> Iterator[tuple[int, Law, Tensor]]:
+        size = tensor.shape[0] // len(self.parts)
+        for index, part in enumerate(self.parts):
+            if part is not None:
+                yield index, part, tensor.narrow(0, index * size, size)
+
+
+@dataclass(frozen=True)
+class Arranged(Law):
+    """A law of whole matrices for a tensor that stores them in another order.
+
+    `layout` has a letter for each dimension: `o` for outputs, `i` for inputs, `k` for receptive
+    field, and `b` for a dimension along which independent matrices lie. The other law sees each
+    matrix as torch stores it, of shape (outputs, inputs, *receptive field).
+
+    >>> from initpolicy.laws.orthogonal import Orthogonal
+    >>> str(Arranged(Orthogonal(), "bio"))
+    'orthogonal, stored as b i o'
+    """
+
+    law: Law
+    layout: str
+    kind: ClassVar[str] = "arranged"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.law, Law):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise LawError(f"law must be a law, not {self.law!r}")
+        if not set(self.layout) <= set("oikb"):
+            raise LawError(f"a layout is made of the letters o, i, k and b, and is {self.layout!r}")
+
+    def __str__(self) -> str:
+        return f"{self.law}, stored as {' '.join(self.layout)}"
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """The other law's."""
+        return self.law.support
+
+    def scaled(self, factor: float) -> Arranged:
+        """Scale the other law."""
+        return Arranged(self.law.scaled(factor), self.layout)
+
+    def validate(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """Raise `LawError` if a dimension has no letter, or if the other law cannot hold."""
+        if len(self.layout) != len(shape):
+            raise LawError(
+                f"the layout {' '.join(self.layout)} has {len(self.layout)} letters, and {shape} "
+                f"has {len(shape)} dimensions"
+            )
+        self.law.validate(self._matrix_shape(shape), dtype)
+
+    @torch.no_grad()
+    def write(self, tensor: Tensor, stream: field.Stream) -> None:
+        """Write matrix after matrix, each with a stream of its own."""
+        for index, stored in enumerate(self._stored(tensor)):
+            matrix = tensor.new_empty(self._matrix_shape(tensor.shape))
+            own = stream.part(f"matrix {index}") if "b" in self.layout else stream
+            field.fill(self.law.fills(matrix, own))
+            self.law.write(matrix, own)
+            stored.copy_(matrix.reshape(stored.shape))
+
+    @torch.no_grad()
+    def write_torch(self, tensor: Tensor) -> None:
+        """Draw matrix after matrix with torch's generator."""
+        for stored in self._stored(tensor):
+            matrix = tensor.new_empty(self._matrix_shape(tensor.shape))
+            self.law.write_torch(matrix)
+            stored.copy_(matrix.reshape(stored.shape))
+
+    def check(self, tensor: Tensor) -> tuple[str, ...]:
+        """Say what is wrong in each matrix."""
+        return tuple(
+            f"matrix {index}: {wrong}" if "b" in self.layout else wrong
+            for index, stored in enumerate(self._stored(tensor.detach()))
+            for wrong in self.law.check(stored.reshape(self._matrix_shape(tensor.shape)))
+        )
+
+    def _places(self, letter: str) -> list[int]:
+        return [place for place, other in enumerate(self.layout) if other == letter]
+
+    def _matrix_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        outputs, inputs = (math.prod(shape[place] for place in self._places(x)) for x in "oi")
+        return (outputs, inputs, *(shape[place] for place in self._places("k")))
+
+    def _stored(self, tensor: Tensor) -> Iterator[Tensor]:
+        """Each matrix as a view of its dimensions in the order outputs, inputs, receptive field."""
+        batch = self._places("b")
+        order = [place for letter in "boik" for place in self._places(letter)]
+        ordered = tensor.permute(order)
+        for index in itertools.product(*map(range, ordered.shape[: len(batch)])):
+            yield ordered[index]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from initpolicy.laws.base import Law, LawError
-from initpolicy.laws.compose import ZeroRows
+from initpolicy.laws.compose import Arranged, Stacked, ZeroRows
 from initpolicy.laws.elementwise import Constant, Normal, TruncatedNormal, Uniform
 from initpolicy.laws.orthogonal import Orthogonal
 from initpolicy.laws.sparse import Sparse
@@ -24,6 +24,8 @@ _LAWS: dict[str, type[Law]] = {
         Dirac,
         Orthogonal,
         Sparse,
+        Arranged,
+        Stacked,
         ZeroRows,
     )
 }
@@ -57,7 +59,7 @@ def _parameter(value: object) -> object:
     if isinstance(value, Mapping):
         return from_json(cast("object", value))
     if isinstance(value, list):
-        return tuple(cast("list[object]", value))
+        return tuple(_parameter(item) for item in cast("list[object]", value))
     if value in ("inf", "-inf"):
         return float(cast("str", value))
     return value

@@ -2,6 +2,7 @@
 
 from initpolicy.model.errors import ModelError
 from initpolicy.model.facts import Facts, FanError, FanMode, Fans
+from initpolicy.model.layout import LayoutError, arranged, letters_of, read_layout
 from initpolicy.model.load import load_model
 from initpolicy.model.registered import Kind, declared
 from initpolicy.model.slots import Inventory, ModuleEntry, Site, Slot, read
@@ -13,11 +14,15 @@ __all__ = [
     "Fans",
     "Inventory",
     "Kind",
+    "LayoutError",
     "ModelError",
     "ModuleEntry",
     "Site",
     "Slot",
+    "arranged",
     "declared",
+    "letters_of",
     "load_model",
     "read",
+    "read_layout",
 ]

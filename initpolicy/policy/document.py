@@ -49,6 +49,12 @@ class InitializerTable(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
 
+class ChunksTable(Strict):
+    """An initializer for each equal part along dimension 0, such as the gates of an LSTM."""
+
+    chunks: list[Part] = Field(min_length=1)
+
+
 def _kind(value: object) -> str | None:
     if isinstance(value, bool):
         return None
@@ -57,8 +63,13 @@ def _kind(value: object) -> str | None:
     if isinstance(value, str):
         return "text"
     if isinstance(value, dict):
-        return "initializer"
+        return "chunks" if "chunks" in value and "fn" not in value else "initializer"
     return None
+
+
+def _part_kind(value: object) -> str | None:
+    kind = _kind(value)
+    return kind if kind != "chunks" else None
 
 
 def _variable_kind(value: object) -> str | None:
@@ -67,10 +78,23 @@ def _variable_kind(value: object) -> str | None:
     return _kind(value)
 
 
-Value = Annotated[
+Part = Annotated[
     Annotated[Number, Tag("number")]
     | Annotated[str, Tag("text")]
     | Annotated[InitializerTable, Tag("initializer")],
+    Discriminator(
+        _part_kind,
+        custom_error_type="part",
+        custom_error_message=(
+            'write a number, the name of an initializer, "keep", or { fn = "...", ... }'
+        ),
+    ),
+]
+Value = Annotated[
+    Annotated[Number, Tag("number")]
+    | Annotated[str, Tag("text")]
+    | Annotated[InitializerTable, Tag("initializer")]
+    | Annotated[ChunksTable, Tag("chunks")],
     Discriminator(
         _kind,
         custom_error_type="value",

@@ -14,6 +14,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from initpolicy import initializers
+from initpolicy.model import LayoutError, read_layout
 from initpolicy.policy import document as toml
 from initpolicy.policy.expression import Expression, ExpressionError
 from initpolicy.policy.glob import (
@@ -30,6 +31,7 @@ from initpolicy.policy.model import (
     Argument,
     AttributeVariable,
     Call,
+    Chunks,
     CountVariable,
     Entry,
     Keep,
@@ -37,7 +39,7 @@ from initpolicy.policy.model import (
     Rule,
     Variable,
 )
-from initpolicy.policy.names import RESERVED
+from initpolicy.policy.names import COMMON_ARGUMENTS, RESERVED
 from initpolicy.problems import InitPolicyError, Location, Problem
 
 if sys.version_info >= (3, 11):
@@ -48,10 +50,6 @@ else:
 DEEPEST_EXTENDS = 16
 MOST_PASSES = 4  # in which the structure of a file is checked, less what was wrong before
 LARGEST_FILE = 4 * 2**20  # bytes; a policy for every layer of a large model is far below it
-
-# Arguments that every initializer takes, because they are about the tensor and not about the law:
-# their names, and whether a number is what they are given.
-COMMON_ARGUMENTS = {"scale": True, "zero_index": True, "stream": False}
 
 
 def builtin_folder() -> Path:
@@ -340,7 +338,14 @@ class _Loading:
         kind = "parameter" if key == "init" else "buffer"
         return None if parsed is None else Entry(kind, pattern, parsed, location)
 
-    def value(self, value: Any, location: Location) -> Call | Keep | None:
+    def value(self, value: Any, location: Location) -> Call | Keep | Chunks | None:
+        if isinstance(value, toml.ChunksTable):
+            parts = [self.part(part, location) for part in value.chunks]
+            kept = tuple(part for part in parts if part is not None)
+            return Chunks(kept) if len(kept) == len(parts) else None
+        return self.part(value, location)
+
+    def part(self, value: Any, location: Location) -> Call | Keep | None:
         if isinstance(value, str):
             if value == "keep":
                 return Keep()
@@ -361,33 +366,47 @@ class _Loading:
             self.error("IP108", error.message, error.hint, location)
             return None
         before = len(self.problems)
-        mine = {parameter.name for parameter in initializer.parameters}
-        common = COMMON_ARGUMENTS.keys() - mine
-        own = {key: value for key, value in arguments.items() if key not in common}
-        for problem in initializer.check_arguments(own):
+        own = {parameter.name: parameter.is_number for parameter in initializer.parameters}
+        common = {key: value for key, value in arguments.items() if key in COMMON_ARGUMENTS}
+        common = {key: value for key, value in common.items() if key not in own}
+        rest = {key: value for key, value in arguments.items() if key not in common}
+        for problem in initializer.check_arguments(rest):
             self.error("IP109", problem.message, problem.hint, location)
-        numeric = {parameter.name for parameter in initializer.parameters if parameter.is_number}
-        numeric |= {name for name in common if COMMON_ARGUMENTS[name]}
-        parsed: list[tuple[str, Argument]] = []
-        for name, value in arguments.items():
-            if name in common and not self.common(name, value, location):
-                continue
-            if isinstance(value, str) and name in numeric:
-                expression = self.expression(value, location)
-                if expression is not None:
-                    parsed.append((name, expression))
-            else:
-                parsed.append((name, value))
-        return None if len(self.problems) > before else Call(fn, tuple(parsed))
+        for name, value in common.items():
+            self.check_common(name, value, location)
+        call = Call(
+            fn,
+            self.arguments(rest, {name for name, is_number in own.items() if is_number}, location),
+            self.arguments(
+                common, {name for name in common if COMMON_ARGUMENTS[name].is_number}, location
+            ),
+        )
+        return None if len(self.problems) > before else call
 
-    def common(self, name: str, value: object, location: Location) -> bool:
+    def arguments(
+        self, values: dict[str, Any], numeric: set[str], location: Location
+    ) -> tuple[tuple[str, Argument], ...]:
+        """Parse the arguments that are numbers and are written as expressions."""
+        parsed: dict[str, Argument | None] = {
+            name: self.expression(value, location)
+            if name in numeric and isinstance(value, str)
+            else value
+            for name, value in values.items()
+        }
+        return tuple((name, value) for name, value in parsed.items() if value is not None)
+
+    def check_common(self, name: str, value: object, location: Location) -> None:
         """Check the type of an argument that every initializer takes."""
-        accepted = (int, float, str) if COMMON_ARGUMENTS[name] else (str,)
-        if isinstance(value, accepted) and not isinstance(value, bool):
-            return True
-        expected = "a number or an expression" if COMMON_ARGUMENTS[name] else "a text"
-        self.error("IP109", f"`{name}` is {value!r}", f"write {expected}", location)
-        return False
+        is_number = COMMON_ARGUMENTS[name].is_number
+        accepted = (int, float, str) if is_number else (str,)
+        if isinstance(value, bool) or not isinstance(value, accepted):
+            expected = "a number or an expression" if is_number else "a text"
+            self.error("IP109", f"`{name}` is {_shown(value)}", f"write {expected}", location)
+        elif name == "layout":
+            try:
+                read_layout(str(value))
+            except LayoutError as error:
+                self.error("IP109", str(error), "", location)
 
     def variable(self, name: str, value: Any, location: Location) -> Variable | None:
         if name in RESERVED:

@@ -28,7 +28,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Call:
-    """An initializer and its arguments, the common ones (`scale`, `zero_index`, ...) among them.
+    """An initializer, its own arguments, and the common ones (`scale`, `layout`, ...).
 
     >>> str(Call("kaiming_normal", (("mode", "fan_out"), ("nonlinearity", "relu"))))
     'kaiming_normal(mode=fan_out, nonlinearity=relu)'
@@ -36,17 +36,33 @@ class Call:
 
     fn: str
     arguments: tuple[tuple[str, Argument], ...] = ()
+    common: tuple[tuple[str, Argument], ...] = ()
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{name}={_show(value)}" for name, value in self.arguments)
+        given = (*self.arguments, *self.common)
+        shown = ", ".join(f"{name}={_show(value)}" for name, value in given)
         return f"{self.fn}({shown})" if shown else self.fn
 
     def to_value(self) -> Any:
         """As it is written in TOML, in full."""
         return {"fn": self.fn} | {
             name: value.text if isinstance(value, Expression) else value
-            for name, value in self.arguments
+            for name, value in (*self.arguments, *self.common)
         }
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """An initializer for each equal part along dimension 0."""
+
+    parts: tuple[Call | Keep, ...]
+
+    def __str__(self) -> str:
+        return " | ".join(map(str, self.parts))
+
+    def to_value(self) -> Any:
+        """As it is written in TOML."""
+        return {"chunks": [part.to_value() for part in self.parts]}
 
 
 def _show(value: Argument) -> str:
@@ -61,7 +77,7 @@ class Entry:
 
     kind: Literal["parameter", "buffer"]
     glob: WordPattern
-    value: Call | Keep
+    value: Call | Keep | Chunks
     location: Location = field(compare=False)
 
     @property

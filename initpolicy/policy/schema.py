@@ -7,18 +7,11 @@ from typing import Any, cast
 from initpolicy import initializers
 from initpolicy.initializers import Initializer
 from initpolicy.policy.document import Document
-from initpolicy.policy.load import COMMON_ARGUMENTS
-from initpolicy.policy.names import RESERVED
+from initpolicy.policy.names import COMMON_ARGUMENTS, RESERVED
 
 Schema = dict[str, Any]
 
 ID = "urn:initpolicy:policy:1"
-
-_COMMON_DESCRIPTIONS = {
-    "scale": "multiplies the law; a number or an expression",
-    "zero_index": "a row that stays zero, such as module.padding_idx",
-    "stream": "two tensors that name the same stream get the same draws",
-}
 
 
 def schema() -> Schema:
@@ -44,7 +37,11 @@ def schema() -> Schema:
     variables["additionalProperties"] = variable
     variables["propertyNames"] = {"pattern": pattern, "not": {"enum": sorted(RESERVED)}}
     known = [initializers.get(name) for name in initializers.names()]
-    definitions["Value"] = _value(known)
+    definitions["Part"] = _part(known)
+    definitions["ChunksTable"]["properties"]["chunks"]["items"] = {"$ref": "#/$defs/Part"}
+    definitions["Value"] = {
+        "anyOf": [{"$ref": "#/$defs/Part"}, {"$ref": "#/$defs/ChunksTable"}],
+    }
     del definitions["InitializerTable"]
     definitions |= {_definition(initializer): _table(initializer) for initializer in known}
     return {
@@ -83,7 +80,7 @@ def _plain(node: object, *, names: bool = False) -> object:
     return {key: _plain(value, names=key in inner and not names) for key, value in table.items()}
 
 
-def _value(known: list[Initializer]) -> Schema:
+def _part(known: list[Initializer]) -> Schema:
     alone = [item.name for item in known if not any(p.required for p in item.parameters)]
     return {
         "description": "what a tensor begins with",
@@ -102,12 +99,13 @@ def _definition(initializer: Initializer) -> str:
 def _table(initializer: Initializer) -> Schema:
     """The table of one initializer, with the arguments that all of them take."""
     table = cast("Schema", initializer.json_schema())
-    for name, is_number in COMMON_ARGUMENTS.items():
+    for name, argument in COMMON_ARGUMENTS.items():
         table["properties"].setdefault(
             name,
             {
-                "type": ["number", "string"] if is_number else "string",
-                "description": _COMMON_DESCRIPTIONS[name],
+                "type": ["number", "string"] if argument.is_number else "string",
+                "description": argument.description,
+                **({"pattern": argument.pattern} if argument.pattern else {}),
             },
         )
     return table

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+import torch
+
 from initpolicy import initializers
 from initpolicy.initializers import InitializerError
-from initpolicy.laws import Law, LawError, ZeroRows
-from initpolicy.model import FanError, Slot
+from initpolicy.laws import Arranged, Law, LawError, Stacked, ZeroRows
+from initpolicy.model import (
+    Facts,
+    FanError,
+    LayoutError,
+    Slot,
+    arranged,
+    letters_of,
+    read_layout,
+)
 from initpolicy.policy.expression import Expression, ExpressionError
-from initpolicy.policy.load import COMMON_ARGUMENTS
-from initpolicy.policy.model import Argument, Call
+from initpolicy.policy.model import Argument, Call, Chunks, Keep
 from initpolicy.resolve.scope import FUNCTIONS, TensorScope
 
 
@@ -33,53 +42,97 @@ class Lowered:
     stream: str
 
 
+@dataclass(frozen=True)
+class _Arguments:
+    """The arguments of an initializer for one tensor, every expression evaluated."""
+
+    own: tuple[tuple[str, object], ...]
+    facts: Facts
+    layout: str
+    chunks: int
+    scale: float | None
+    zero_rows: tuple[int, ...]
+
+
 class Lowering:
     """Lowers the entries of one plan; tensors that are alike in every respect share a law."""
 
     def __init__(self) -> None:
         self._laws: dict[Hashable, Law] = {}
 
-    def lower(self, call: Call, slot: Slot, scope: TensorScope) -> Lowered:
+    def lower(self, value: Call | Chunks, slot: Slot, scope: TensorScope) -> Lowered:
         """Evaluate the arguments for one tensor and give its law; raises `LoweringError`."""
-        own: dict[str, object] = {}
-        scale: float | None = None
-        zero_rows: tuple[int, ...] = ()
-        stream = ""
-        # An initializer's own comes first: the `scale` of `variance_scaling` is one of variance.
-        mine = {parameter.name for parameter in initializers.get(call.fn).parameters}
-        try:
-            for name, argument in call.arguments:
-                if name in mine or name not in COMMON_ARGUMENTS:
-                    own[name] = _value(argument, scope)
-                elif name == "scale":
-                    scale = _number(argument, scope)
-                elif name == "zero_index":
-                    zero_rows = _zero_rows(argument, slot, scope)
-                else:
-                    stream = str(argument)
-        except ExpressionError as error:
-            raise LoweringError("IP205", str(error)) from None
-        alike = (call.fn, *own.items(), scale, zero_rows, slot.facts)
+        if isinstance(value, Chunks):
+            return self._stacked(value, slot, scope)
+        law = self._law(value, slot.facts, slot.dtype, scope)
+        stream = dict(value.common).get("stream", "")
+        return Lowered(law, str(stream))
+
+    def _stacked(self, value: Chunks, slot: Slot, scope: TensorScope) -> Lowered:
+        count = len(value.parts)
+        shape = slot.shape
+        if not shape or shape[0] % count:
+            raise LoweringError(
+                "IP206",
+                f"a tensor of shape {shape} has no {count} equal parts along dimension 0",
+                "give as many initializers as there are parts",
+            )
+        facts = Facts((shape[0] // count, *shape[1:]), slot.facts.dtype)
+        part_scope = scope.of(facts)
+        laws = [
+            None if isinstance(part, Keep) else self._law(part, facts, slot.dtype, part_scope)
+            for part in value.parts
+        ]
+        return Lowered(Stacked(tuple(laws)), "")
+
+    def _law(self, call: Call, facts: Facts, dtype: torch.dtype, scope: TensorScope) -> Law:
+        arguments = _evaluated(call, facts, scope)
+        alike = (call.fn, arguments)
         law = self._laws.get(alike)
         if law is None:
-            law = self._laws[alike] = _law(call.fn, own, scale, zero_rows, slot)
-        return Lowered(law, stream)
+            law = self._laws[alike] = _made(call.fn, arguments, dtype)
+        return law
 
 
-def _law(
-    fn: str,
-    arguments: dict[str, object],
-    scale: float | None,
-    zero_rows: tuple[int, ...],
-    slot: Slot,
-) -> Law:
+def _evaluated(call: Call, facts: Facts, scope: TensorScope) -> _Arguments:
+    given = dict(call.common)
     try:
-        law = initializers.get(fn).lower(slot.facts, arguments)
-        if scale is not None:
-            law = law.scaled(scale)
-        if zero_rows:
-            law = ZeroRows(law, zero_rows)
-        law.validate(slot.shape, slot.dtype)
+        if "layout" in given or "chunks" in given:
+            layout = read_layout(str(given["layout"])) if "layout" in given else ""
+            chunks = _whole("chunks", given.get("chunks", 1), scope)
+            read = arranged(facts, layout, chunks)
+            scope = scope.of(read)
+        else:
+            layout, chunks, read = "", 1, facts
+        return _Arguments(
+            own=tuple((name, _value(argument, scope)) for name, argument in call.arguments),
+            facts=read,
+            layout=letters_of(layout, facts.ndim) if layout else "",
+            chunks=chunks,
+            scale=_number(given["scale"], scope) if "scale" in given else None,
+            zero_rows=_zero_rows(given["zero_index"], facts, scope)
+            if "zero_index" in given
+            else (),
+        )
+    except ExpressionError as error:
+        raise LoweringError("IP205", str(error)) from None
+    except LayoutError as error:
+        raise LoweringError("IP206", str(error)) from None
+
+
+def _made(fn: str, arguments: _Arguments, dtype: torch.dtype) -> Law:
+    try:
+        law = initializers.get(fn).lower(arguments.facts, dict(arguments.own))
+        if arguments.scale is not None:
+            law = law.scaled(arguments.scale)
+        if law.moments is None:  # elements that are alike do not ask where they are
+            if arguments.layout:
+                law = Arranged(law, arguments.layout)
+            if arguments.chunks != 1:
+                law = Stacked((law,) * arguments.chunks)
+        if arguments.zero_rows:
+            law = ZeroRows(law, arguments.zero_rows)
+        law.validate(arguments.facts.shape, dtype)
     except (InitializerError, LawError) as error:
         raise LoweringError("IP206", error.message, error.hint) from None
     except FanError as error:
@@ -100,14 +153,21 @@ def _number(argument: Argument, scope: TensorScope) -> float:
     return value
 
 
-def _zero_rows(argument: Argument, slot: Slot, scope: TensorScope) -> tuple[int, ...]:
+def _whole(name: str, argument: Argument, scope: TensorScope) -> int:
+    number = _number(argument, scope)
+    if not number.is_integer() or number < 1:
+        raise LoweringError("IP206", f"`{name}` is {number:g}", "write a whole number from 1 on")
+    return int(number)
+
+
+def _zero_rows(argument: Argument, facts: Facts, scope: TensorScope) -> tuple[int, ...]:
     # Modules say "no such row" with None, as `nn.Embedding.padding_idx` does.
     if isinstance(argument, Expression):
         is_name = argument.text in argument.names
         if is_name and scope.get(argument.text) is None:
             return ()
     row = _number(argument, scope)
-    rows = slot.shape[0] if slot.shape else 0
+    rows = facts.shape[0] if facts.shape else 0
     if not row.is_integer() or not -rows <= row < rows:
         raise LoweringError(
             "IP206",

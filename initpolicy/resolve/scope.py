@@ -145,6 +145,10 @@ class TensorScope(Mapping[str, Any]):
         self._variables = variables
         self._neighbours = neighbours
 
+    def of(self, facts: Facts) -> TensorScope:
+        """The same, for facts that are read in another way."""
+        return TensorScope(self._site, facts, self._captures, self._variables, self._neighbours)
+
     @cached_property
     def _known(self) -> tuple[str, ...]:
         return (*self._captures, *self._variables, *TENSOR_FACTS, "depth")

@@ -111,7 +111,7 @@ name = "a"
         "x.toml:10: IP103 `init.x` is true; write a number, the name of an initializer, "
         '"keep", or { fn = "...", ... }',
         "x.toml:11: IP107 sqrt(: a number, a name or an operator is missing or misplaced",
-        "x.toml:12: IP109 `scale` is True; write a number or an expression",
+        "x.toml:12: IP109 `scale` is true; write a number or an expression",
         'x.toml:14: IP106 glob "Lin[ear": "[" is never closed; write "[0-9]", or "[[]" for the '
         "character",
         "x.toml:15: IP107 a = b: unexpected '='; write \"==\" to compare",

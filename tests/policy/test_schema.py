@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from initpolicy import initializers
 from initpolicy.policy import builtins, parse
-from initpolicy.policy.load import COMMON_ARGUMENTS, builtin_folder, tomllib
-from initpolicy.policy.names import RESERVED
+from initpolicy.policy.load import builtin_folder, tomllib
+from initpolicy.policy.names import COMMON_ARGUMENTS, RESERVED
 from initpolicy.policy.schema import schema
 from initpolicy.problems import InitPolicyError
 
@@ -44,6 +44,7 @@ expressions = st.sampled_from(["2", "sqrt(2 / fan_in)", "width", "gain('relu')"]
 floats = st.floats(allow_nan=False, allow_infinity=False)
 numbers = floats | st.integers(-(2**63), 2**63 - 1)
 texts = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), max_size=20)
+layouts = st.sampled_from(["i o", "b o i", "o i k*", "o i i k"])
 keys = st.sampled_from(["weight", "bias", "weight_*", "*"])
 
 
@@ -68,8 +69,8 @@ def call(name: str) -> st.SearchStrategy[Any]:
     parameters = initializers.get(name).parameters
     fields = {item.name: argument(item) for item in parameters}
     fields |= {
-        common: numbers | expressions if is_number else texts
-        for common, is_number in COMMON_ARGUMENTS.items()
+        common: numbers | expressions if about.is_number else layouts if about.pattern else texts
+        for common, about in COMMON_ARGUMENTS.items()
     }
     required = [item.name for item in parameters if item.required]
     return tables({"fn": st.just(name), **fields}, "fn", *required)
@@ -80,12 +81,13 @@ ALONE = [
     for name in initializers.names()
     if not any(item.required for item in initializers.get(name).parameters)
 ]
-values = (
+parts = (
     numbers
     | st.just("keep")
     | st.sampled_from(ALONE)
     | st.sampled_from(initializers.names()).flatmap(call)
 )
+values = parts | st.fixed_dictionaries({"chunks": st.lists(parts, min_size=1, max_size=3)})
 
 
 def selectors(globs: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
