@@ -118,6 +118,9 @@ def test_any_strides():
     for view in views:
         Orthogonal().write(torch.nn.Parameter(view), field.stream(0, "w"))
         assert torch.equal(view, expected)
+    convolution = torch.empty(8, 4, 3, 3).to(memory_format=torch.channels_last)
+    Orthogonal().write(convolution, field.stream(0, "w"))
+    assert torch.equal(convolution, written((8, 4, 3, 3)))
 
 
 def test_streams_decide_and_the_global_generator_does_not():
