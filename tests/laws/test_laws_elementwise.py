@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from initpolicy import field
-from initpolicy.laws import Constant, Drawn, LawError, Normal, TruncatedNormal, Uniform
+from initpolicy.laws import Constant, Drawn, Law, LawError, Normal, TruncatedNormal, Uniform
 
 numbers = st.floats(-1e3, 1e3, allow_subnormal=False)
 scales = st.floats(1e-3, 1e3)
@@ -196,7 +196,7 @@ def test_scaling_by_no_number():
         (TruncatedNormal(0, 1, 2, 9), lambda t: torch.nn.init.trunc_normal_(t, 0, 1, 2, 9)),
         (Constant(0.1), lambda t: torch.nn.init.constant_(t, 0.1)),
     ],
-    ids=str,
+    ids=lambda one: str(one) if isinstance(one, Law) else "torch",
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 @pytest.mark.filterwarnings("ignore:mean is more than 2 std")

@@ -33,7 +33,9 @@ def test_sizes_are_torch_s(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", {value for value in vars(torch).values() if isinstance(value, torch.dtype)}, ids=str
+    "dtype",
+    sorted({value for value in vars(torch).values() if isinstance(value, torch.dtype)}, key=str),
+    ids=str,
 )
 def test_kinds_of_numbers_are_torch_s(dtype: torch.dtype) -> None:
     facts = Facts((2,), str(dtype).removeprefix("torch."))
