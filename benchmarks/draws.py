@@ -54,9 +54,8 @@ def laws(elements: int, rounds: int, threads: int) -> None:
     ]
     print(f"{'':24}{'torch':>10}{'initpolicy':>12}   ns an element, {elements:,} elements")
     for name, asked, tensor, draw, torchs in rows:
-        a, b = (
-            t / tensor.numel() * 1e9 for t in paired(torchs, ours(tensor, draw, threads), rounds)
-        )
+        times = paired(torchs, ours(tensor, draw, threads), rounds)
+        a, b = (seconds / tensor.numel() * 1e9 for seconds in times)
         goal = f"  (asked: {asked})" if asked else ""
         print(f"{name:24}{a:10.2f}{b:12.3f}{a / b:9.1f} x{goal}")
 

@@ -12,6 +12,7 @@ in the first-level cache, and a second loop maps them.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numba
@@ -342,6 +343,7 @@ def narrow_all(values, out, mantissa, exponent, negative_zero):
         out[i] = np.uint8(size | (sign if negative_zero or size else i32(0)))
 
 
+@lru_cache(maxsize=256)
 def lower(constants):
     """Return the kernel's constants of a law."""
     if isinstance(constants, UniformConstants):

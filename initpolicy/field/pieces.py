@@ -119,13 +119,19 @@ class _Runs:
     def __init__(self, runs: Sequence[tuple[int, int]]):
         for start, stop in runs:
             check_run(start, stop)
+        self.size = sum(stop - start for start, stop in runs)
+        self.only = runs[0][0] if len(runs) == 1 else None
+        if self.only is not None:  # a whole tensor: no need of arrays
+            return
         self.starts: Any = np.array([start for start, _ in runs], np.uint64)
         self.stops: Any = np.array([stop for _, stop in runs], np.uint64)
         self.ends: Any = np.cumsum([stop - start for start, stop in runs], dtype=np.int64)
-        self.size = int(self.ends[-1]) if runs else 0
 
     def between(self, first: int, last: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Return starts and stops of the elements [first, last)."""
+        if self.only is not None:
+            ends = np.array([self.only + first, self.only + last], np.uint64)
+            return ends[:1], ends[1:]
         a = int(np.searchsorted(self.ends, first, "right"))
         b = int(np.searchsorted(self.ends, last, "left"))
         starts, stops = self.starts[a : b + 1].copy(), self.stops[a : b + 1].copy()
