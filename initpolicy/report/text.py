@@ -241,7 +241,7 @@ def _print_title(decided: Plan, to: Console) -> None:
 def _print_leftovers(decided: Plan, to: Console) -> None:
     left = summary.leftovers(decided)
     if not left:
-        to.print("Every tensor is filled.")
+        to.print("Every tensor is filled." if decided.decisions else "The model has no tensors.")
         return
     number = sum(len(group.decisions) for group in left)
     to.print(f"Left as {'it is' if number == 1 else 'they are'}: {count(number, 'tensor')}.")

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, load_model
 from torch import nn
 
 import initpolicy
+import initpolicy.field
 from initpolicy.model import load_model as build
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -74,6 +75,20 @@ def test_the_file_holds_what_the_library_gives(run, mlp, policy) -> None:
         "seed": "5",
         "draws": "1",
     }
+
+
+def test_as_many_threads_draw_as_are_asked_for(run, mlp, policy, monkeypatch) -> None:
+    asked: list[int | None] = []
+    fill = initpolicy.field.fill
+
+    def noting(fills, *, threads, progress) -> None:
+        asked.append(threads)
+        fill(fills, threads=threads, progress=progress)
+
+    monkeypatch.setattr(initpolicy.field, "fill", noting)
+    run("apply", mlp, policy, "--threads", "3")
+    run("apply", mlp, policy)
+    assert asked == [3, None]
 
 
 def test_densenet_121(run) -> None:

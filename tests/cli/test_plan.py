@@ -187,6 +187,12 @@ def test_a_model_that_cannot_be_built_without_values_is_built_with_them(run, wri
     assert "6 parameter tensors (18 values)" in ran.out
 
 
+def test_a_model_without_tensors(run) -> None:
+    ran = run("plan", "torch.nn:Identity", "torch")
+    assert ran.code == 0
+    assert ran.out.endswith("\n\nIt would fill nothing.\nThe model has no tensors.\n")
+
+
 def test_a_model_that_raises_is_a_line_and_no_traceback(run, write) -> None:
     write("net.py", "def net():\n    raise ValueError('two\\nlines')\n")
     ran = run("plan", "net.py:net", "torch")
