@@ -92,12 +92,16 @@ def test_a_command_imports_no_more_than_it_needs(arguments, spared) -> None:
     assert ran.stderr == "[]\n"
 
 
-def test_nothing_but_text_goes_into_a_pipe_whatever_its_width() -> None:
-    arguments = ["-m", "initpolicy", "plan", f"{EXAMPLES}/mlp.py:mlp", "mlp"]
-    wide, narrow = python(*arguments, COLUMNS="200"), python(*arguments, COLUMNS="20")
-    assert wide.stdout == narrow.stdout
-    assert "\x1b" not in wide.stdout
-    assert not any(line != line.rstrip() for line in wide.stdout.splitlines())
+def test_nothing_but_text_goes_into_a_pipe_whatever_its_width(run, monkeypatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    told: list[str] = []
+    for columns in ("200", "20"):
+        monkeypatch.setenv("COLUMNS", columns)
+        told.append(run("apply", f"{EXAMPLES}/mlp.py:mlp", "mlp", "--output", "text").out)
+        told[-1] = told[-1].partition("Filled")[0] + run("list").out
+    assert told[0] == told[1]
+    assert "\x1b" not in told[0]
+    assert not any(line != line.rstrip() for line in told[0].splitlines())
 
 
 def test_letters_that_the_output_has_not_are_escaped(tmp_path) -> None:
@@ -108,3 +112,4 @@ def test_letters_that_the_output_has_not_are_escaped(tmp_path) -> None:
     )
     assert ran.returncode == 0
     assert ran.stdout.startswith("Gr\\xf6\\xdfe, seed 0\n")
+    assert "\x1b" not in ran.stdout
