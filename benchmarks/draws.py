@@ -94,6 +94,30 @@ def first_draw(rounds: int) -> None:
     print(f"first draw of a process, over importing torch: {whole - base:.2f} s  (asked: 0.5)")
 
 
+def gpu(elements: int, rounds: int) -> None:
+    """The same draws on a GPU, beside torch's and a constant."""
+    tensor = torch.zeros(elements, device="cuda")
+
+    def timed(function: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            function()
+            torch.cuda.synchronize()
+
+        return run
+
+    print(f"\n{torch.cuda.get_device_name()}, GB/s over {4 * elements / 1e9:.2f} GB")
+    normal = ours(tensor, NormalDraw(0.0, 0.02), 1)
+    uniform = ours(tensor, UniformDraw(-0.1, 0.1), 1)
+    pairs = [
+        ("normal", normal, lambda: tensor.normal_(0.0, 0.02)),
+        ("uniform", uniform, lambda: tensor.uniform_(-0.1, 0.1)),
+        ("a constant", lambda: tensor.fill_(0.5), lambda: tensor.fill_(0.5)),
+    ]
+    for name, mine, torchs in pairs:
+        a, b = (4 * elements / t / 1e9 for t in paired(timed(torchs), timed(mine), rounds))
+        print(f"{name:24}{a:10.0f}{b:12.0f}{b / a:9.1f} x")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--elements", type=int, default=1 << 24)
@@ -105,3 +129,5 @@ if __name__ == "__main__":
     laws(arguments.elements, arguments.rounds, arguments.threads)
     memory(arguments.large, arguments.rounds, arguments.threads)
     first_draw(arguments.rounds)
+    if torch.cuda.is_available():
+        gpu(arguments.large, arguments.rounds)

@@ -66,12 +66,15 @@ def fill(
     works = [work for work in map(Work, jobs) if work.runs.size]
     if not works:
         return
-    total = sum(work.runs.size for work in works)
+    total = sum(work.runs.size for work in works if work.tensor.is_cpu)
     many = default_threads() if threads is None else threads
     try:
         with torch.no_grad():
-            pieces = (piece for work in works for piece in work.pieces())
-            carry_out(pieces, many if total > TASK else 1, progress)
+            # Other devices order their work by this thread's stream.
+            here = (p for work in works if not work.tensor.is_cpu for p in work.pieces())
+            carry_out(here, 1, progress)
+            shared = (p for work in works if work.tensor.is_cpu for p in work.pieces())
+            carry_out(shared, many if total > TASK else 1, progress)
     finally:
         for job in jobs:  # as torch's own in-place operations do
             if not job.tensor.is_inference():

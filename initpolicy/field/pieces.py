@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from initpolicy.field.formats import FLOAT8, format_of
 from initpolicy.field.stream import Stream
 
 PIECE = 1 << 20  # elements drawn between two looks at Ctrl-C; also a copy's buffer
+LAUNCH = 1 << 28  # elements of a CUDA kernel's launch
 Runs = tuple[tuple[int, int], ...]
+Kernels = Any  # the module cpu or cuda
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,16 @@ class Work:
         self.flat = tensor.view(-1) if dense else None
 
     def pieces(self) -> Iterator[Piece]:
-        """Cut into pieces of at most PIECE elements, in row-major order."""
-        if self.flat is not None:
-            for first in range(0, self.runs.size, PIECE):
-                last = min(first + PIECE, self.runs.size)
-                yield Piece(self, first, last, self.flat[first:last])
+        """Cut into pieces of bounded size, in row-major order."""
+        kernels = _kernels_of(self.tensor.device)
+        if self.flat is not None and kernels:
+            size = LAUNCH if self.tensor.is_cuda else PIECE
+            for first in range(0, self.runs.size, size):
+                last = min(first + size, self.runs.size)
+                yield Piece(self, kernels, first, last, self.flat[first:last])
         else:
             for first, view in _boxes(self.tensor, 0):
-                yield Piece(self, first, first + view.numel(), view)
+                yield Piece(self, kernels, first, first + view.numel(), view)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Piece:
     """The elements [first, last) of a work, and the view of its tensor that holds them."""
 
     work: Work
+    kernels: Kernels | None  # that write to this device
     first: int
     last: int
     view: torch.Tensor
@@ -88,29 +94,47 @@ class Piece:
         return (self.last - self.first) * self.view.element_size()
 
     def draw(self) -> None:
-        """Draw the piece on the CPU, into the tensor if it lies flat there."""
-        if self.work.flat is not None and self.view.device.type == "cpu":
-            self._draw_into(array_of(self.view))
+        """Draw the piece, through a buffer unless the kernels can write to it."""
+        if self.work.flat is not None and self.kernels:
+            self._draw_into(self.view, self.kernels)
             return
-        buffer = torch.empty(self.last - self.first, dtype=self.view.dtype)
+        device = self.view.device if self.kernels else torch.device("cpu")
+        buffer = torch.empty(self.last - self.first, dtype=self.view.dtype, device=device)
         if buffer.dtype in FLOAT8:
-            from initpolicy.field import cpu
-
-            values = np.empty(self.last - self.first, np.float32)
-            self._draw_into(values)
-            cpu.narrow(values, array_of(buffer), format_of(buffer.dtype))
+            values = torch.empty_like(buffer, dtype=torch.float32)
+            self._draw_into(values, self.kernels or _numba())
+            if device.type == "cpu":
+                _numba().narrow(values.numpy(), array_of(buffer), format_of(buffer.dtype))
+            else:
+                buffer = values  # within the bounds of the dtype: copying rounds it
         else:
-            self._draw_into(array_of(buffer))
+            self._draw_into(buffer, self.kernels or _numba())
         if self.view.device.type == "cpu":  # numpy copies in this thread alone
             np.copyto(array_of(self.view), array_of(buffer).reshape(tuple(self.view.shape)))
         else:
             self.view.copy_(buffer.view(self.view.shape))
 
-    def _draw_into(self, out: Any) -> None:
-        from initpolicy.field import cpu
-
+    def _draw_into(self, flat: torch.Tensor, kernels: Kernels) -> None:
         runs = self.work.runs.between(self.first, self.last)
-        cpu.draw(out, *runs, self.work.stream, self.work.constants)
+        out = flat if flat.is_cuda else array_of(flat)
+        kernels.draw(out, *runs, self.work.stream, self.work.constants)
+
+
+def _numba() -> Kernels:
+    from initpolicy.field import cpu
+
+    return cpu
+
+
+def _kernels_of(device: torch.device) -> Kernels | None:
+    """Return the kernels that write to a device's memory; None if it gets copies of the CPU's."""
+    if device.type == "cpu":
+        return _numba()
+    if device.type == "cuda" and find_spec("triton"):
+        from initpolicy.field import cuda
+
+        return cuda if cuda.serves(device) else None
+    return None
 
 
 class _Runs:

@@ -214,6 +214,7 @@ def test_other_devices_get_the_same_values(monkeypatch):
 
     class Elsewhere(torch.Tensor):
         device = Device()
+        is_cpu = False
 
         def copy_(self, values):
             copied.append(values.numel())
