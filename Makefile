@@ -44,6 +44,6 @@ clean:
 # The model libraries come without what they depend on: they would replace the pinned torch.
 .venv/developer: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) -e ".[test,check]"
-	$(PIP) --no-deps torchvision==0.28.0
-	$(PIP) pillow
+	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31
+	$(PIP) pillow pyyaml huggingface_hub
 	touch $@

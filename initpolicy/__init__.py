@@ -58,6 +58,7 @@ def plan(
     The model may be on the meta device. `seed` and `vars` replace what the policy says; a variable
     is a number or an expression. Raises `InitPolicyError` with every problem that was found.
 
+    >>> import torch
     >>> model = torch.nn.Linear(784, 10, device="meta")
     >>> print(plan(model, "mlp")["weight"].law)
     N(0, 0.01)
@@ -88,6 +89,7 @@ def apply(
     `progress` is called with the number of bytes just written. Raises `InitPolicyError` with every
     problem that was found, and then no tensor has changed.
 
+    >>> import torch
     >>> model = torch.nn.Linear(784, 10)
     >>> print(apply(model, "mlp", seed=0)["weight"])
     weight [10, 784] float32: N(0, 0.01)

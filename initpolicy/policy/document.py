@@ -123,6 +123,7 @@ class RuleTable(Strict):
 
     type: Globs | None = Field(None, description="globs over the class names of a module's MRO")
     name: Globs | None = Field(None, description="globs over the dotted names of modules")
+    within: Globs | None = Field(None, description="like type, of any module around the module")
     where: str | None = Field(None, description="a condition, evaluated for each tensor")
     init: dict[str, Value] = Field({}, description="initializers, by glob of parameter name")
     buffer: dict[str, Value] = Field({}, description="initializers, by glob of buffer name")

@@ -292,6 +292,7 @@ class _Loading:
         location = at("rule", index)
         kind = self.globs(TypeSelector, table.type, at("rule", index, "type"))
         name = self.globs(NameSelector, table.name, at("rule", index, "name"))
+        within = self.globs(TypeSelector, table.within, at("rule", index, "within"))
         where = None
         if table.where is not None:
             where = self.expression(table.where, at("rule", index, "where"))
@@ -310,7 +311,7 @@ class _Loading:
         if len(self.problems) > before:
             return None
         kept = tuple(entry for entry in entries if entry is not None)
-        return Rule(kind, name, where, kept, table.optional, table.note, location)
+        return Rule(kind, name, within, where, kept, table.optional, table.note, location)
 
     def globs(self, selector: Any, items: str | list[str] | None, location: Location) -> Any:
         if items is None:

@@ -92,6 +92,7 @@ class Rule:
 
     type: TypeSelector | None
     name: NameSelector | None
+    within: TypeSelector | None
     where: Expression | None
     entries: tuple[Entry, ...]
     optional: bool = False
@@ -103,7 +104,7 @@ class Rule:
     def __str__(self) -> str:
         if self.note is not None:
             return f'"{self.note}"'
-        selectors = [("type", self.type), ("name", self.name)]
+        selectors = [("type", self.type), ("name", self.name), ("within", self.within)]
         shown = [f"{key} {_globs(selector.texts)}" for key, selector in selectors if selector]
         if self.where is not None:
             shown.append(f"where {self.where.text}")
@@ -112,7 +113,7 @@ class Rule:
     def to_dict(self) -> dict[str, Any]:
         """The rule as a TOML table."""
         table: dict[str, Any] = {}
-        for key, selector in (("type", self.type), ("name", self.name)):
+        for key, selector in (("type", self.type), ("name", self.name), ("within", self.within)):
             if selector is not None:
                 table[key] = list(selector.texts)
         if self.where is not None:

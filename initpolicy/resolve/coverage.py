@@ -62,7 +62,7 @@ def _no_module(rule: Rule, inventory: Inventory) -> Problem:
         message = f"no module name matches {shown}"
     else:
         meant = ""
-        message = f"rule {rule}: no module matches both its type and its name"
+        message = f"rule {rule}: no module matches all of its selectors"
     return Problem(
         "IP202", message, f"{meant}mend the rule, or write `optional = true` in it", rule.location
     )

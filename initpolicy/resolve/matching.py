@@ -52,7 +52,8 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
     matching = Matching()
     rules_of: dict[str, list[tuple[int, Rule, Mapping[str, int]]]] = {}
     modules = list(inventory.named_modules())
-    types = {type(module) for _, module in modules}
+    type_of = {name: type(module) for name, module in modules}
+    types = set(type_of.values())
     for index, rule in enumerate(policy.rules):
         selected: list[Selected] = []
         fitting = types if rule.type is None else {one for one in types if rule.type.match(one)}
@@ -60,7 +61,7 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
             if type(module) not in fitting:
                 continue
             captures = {} if rule.name is None else rule.name.match(name)
-            if captures is None:
+            if captures is None or not enclosed(rule, name, type_of):
                 continue
             selected.append(Selected(name, module, captures))
             rules_of.setdefault(name, []).append((index, rule, captures))
@@ -76,6 +77,17 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
                         found.append(Match(index, rule, entry, both))
             matching.by_site[site.name] = found
     return matching
+
+
+def enclosed(rule: Rule, name: str, type_of: Mapping[str, type]) -> bool:
+    """Whether a module lies within one of the types that the rule asks for."""
+    if rule.within is None:
+        return True
+    while name:
+        name = name.rpartition(".")[0]
+        if name in type_of and rule.within.match(type_of[name]):
+            return True
+    return False
 
 
 class _Entries:

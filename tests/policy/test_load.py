@@ -27,6 +27,7 @@ RULES = st.fixed_dictionaries(
     optional={
         "type": TYPES | st.lists(TYPES, min_size=1, max_size=3),
         "name": NAMES | st.lists(NAMES, min_size=1, max_size=3),
+        "within": TYPES,
         "where": st.sampled_from(["fan_in > 3", "ndim == 1 and depth >= 2"]),
         "buffer": st.dictionaries(GLOBS, VALUES, min_size=1, max_size=2),
         "optional": st.booleans(),

@@ -100,6 +100,7 @@ rules = st.sampled_from(["init", "buffer"]).flatmap(
         {
             "type": selectors(type_globs),
             "name": selectors(name_globs),
+            "within": selectors(type_globs),
             "where": expressions,
             "init": entries,
             "buffer": entries,

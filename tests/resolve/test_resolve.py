@@ -163,6 +163,32 @@ def test_where_selects_tensors():
     assert laws(model, rules) == {"0.weight": "1", "0.bias": "0", "1.weight": "0", "1.bias": "0"}
 
 
+def test_within_selects_by_the_modules_around():
+    model = nn.ModuleDict(
+        {"a": nn.Sequential(nn.Sequential(nn.Linear(1, 1))), "b": nn.Linear(1, 1)}
+    )
+    rules = """
+        [[rule]]
+        init."*" = 0
+        [[rule]]
+        type = "Linear"
+        within = ["Seq*", "!Module"]
+        init.weight = 1
+        [[rule]]
+        type = "Linear"
+        within = "Sequential"
+        init.weight = 2
+    """
+    # The first of the two says nothing of any module: every Sequential is a Module.
+    assert errors(model, rules) == [
+        "x.toml:6: IP202 rule type Linear, within Seq* or !Module: no module matches all of its "
+        "selectors; mend the rule, or write `optional = true` in it"
+    ]
+    rules = rules.replace('["Seq*", "!Module"]', '"ModuleDict"')
+    assert laws(model, rules)["a.0.0.weight"] == "2"
+    assert laws(model, rules)["b.weight"] == "1"
+
+
 def test_variables_are_replaced_by_numbers_and_expressions():
     rules = '[[rule]]\ninit."*" = { fn = "constant", val = "a" }'
     head = "[vars]\na = 1\nb = 2"
@@ -278,8 +304,7 @@ def test_rules_that_match_nothing():
         "x.toml:6: IP202 no module type matches `Cnv2d`; the model has Conv2d, BatchNorm2d, "
         f"Linear; did you mean `Conv2d`? {end}",
         f"x.toml:9: IP202 no module name matches `**.layer<i>`; {end}",
-        "x.toml:12: IP202 rule type Linear, name 0: no module matches both its type and its "
-        f"name; {end}",
+        f"x.toml:12: IP202 rule type Linear, name 0: no module matches all of its selectors; {end}",
         "x.toml:18: IP203 rule type Linear: no parameter matches `init.wieght`; did you mean "
         "`weight`? the selected module has weight, bias",
         "x.toml:19: IP202 rule type Linear, where fan_in > 1 and ndim > 1: its condition holds for "
