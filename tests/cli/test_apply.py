@@ -206,15 +206,21 @@ def test_a_plan_for_another_model_is_refused_and_nothing_is_written(
             ["torch", "--out", "."],
             "IP403 . cannot be written: it is a folder; write --out model.safetensors\n",
         ),
-        (
-            ["torch", "--out", "/dev/null"],
-            "IP403 /dev/null cannot be written: it is no ordinary file; name another\n",
-        ),
     ],
 )
 def test_misuse_is_told_word_by_word(run, mlp, arguments, told) -> None:
     ran = run("apply", mlp, *arguments)
     assert (ran.code, ran.out, ran.err) == (2, "", told)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_what_is_no_ordinary_file_is_never_replaced(run, mlp, tmp_path) -> None:
+    # As a device such as /dev/null would be, which a failing test must not be able to replace.
+    os.mkfifo(tmp_path / "pipe")
+    ran = run("apply", mlp, "torch", "--out", "pipe")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "IP403 pipe cannot be written: it is no ordinary file; name another\n"
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_folder_that_is_not_writable(run, mlp, tmp_path, monkeypatch) -> None:
