@@ -40,16 +40,17 @@ modes = st.sampled_from(["fan_in", "fan_out"])
 
 def same_bits(name: str, shape: tuple[int, ...], **arguments) -> None:
     """Compare the initializer's torch draws with torch.nn.init's of the same name and seed."""
-    theirs, ours = torch.full(shape, math.nan), torch.full(shape, math.nan)
-    torch.manual_seed(7)
-    getattr(torch.nn.init, name + "_")(theirs, **arguments)
-    after = torch.get_rng_state()
     law = get(name).lower(Facts(shape), arguments)
-    law.validate(shape, torch.float32)
-    torch.manual_seed(7)
-    law.write_torch(ours)
-    assert torch.equal(theirs, ours)
-    assert torch.equal(after, torch.get_rng_state())
+    for dtype in (torch.float32, torch.float64):  # float64 shows the last bit of the parameters
+        theirs, ours = (torch.full(shape, math.nan, dtype=dtype) for _ in range(2))
+        torch.manual_seed(7)
+        getattr(torch.nn.init, name + "_")(theirs, **arguments)
+        after = torch.get_rng_state()
+        law.validate(shape, dtype)
+        torch.manual_seed(7)
+        law.write_torch(ours)
+        assert torch.equal(theirs, ours)
+        assert torch.equal(after, torch.get_rng_state())
 
 
 @given(any_shapes, st.floats(-1, 0), st.floats(0, 1))

@@ -223,6 +223,16 @@ def test_torchs_draws_far_in_an_unbounded_tail(sign):
     assert scipy.stats.kstest(tensor.double().numpy(), law.cdf).pvalue > 1e-6
 
 
+def test_an_unbounded_side_near_the_bulk_draws_as_torch_does():
+    ours, theirs = torch.empty(512), torch.empty(512)
+    for low, high in ((-20.0, math.inf), (-math.inf, 20.0), (-math.inf, math.inf)):
+        torch.manual_seed(0)
+        TruncatedNormal(0, 1, low, high).write_torch(ours)
+        torch.manual_seed(0)
+        torch.nn.init.trunc_normal_(theirs, 0, 1, low, high)
+        assert torch.equal(ours, theirs)
+
+
 def test_torchs_draws_into_8_bits():
     tensor = torch.empty(64, dtype=torch.float8_e4m3fn)
     Normal(0, 1).write_torch(tensor)

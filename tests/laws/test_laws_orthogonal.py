@@ -75,6 +75,15 @@ def test_blocks_are_the_product_of_reflections(shape):
         np.testing.assert_allclose(q.numpy(), reflections(normals), atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(5, 5), (6, 4), (4, 6)])
+def test_the_draws_fill_the_tall_matrix_row_by_row(shape):
+    tall = (max(shape), min(shape))
+    normals, q = torch.empty(tall), torch.empty(tall)
+    field.fill([field.Fill(normals, field.stream(0, "w"), field.NormalDraw(0.0, 1.0))])
+    haar(normals, q)
+    torch.testing.assert_close(written(shape), q if shape == tall else q.mT)
+
+
 def test_a_single_column_is_the_normalised_draw():
     normals = torch.empty(50, 1)
     field.fill([field.Fill(normals, field.stream(0, "w"), field.NormalDraw(0.0, 1.0))])
