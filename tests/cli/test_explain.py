@@ -50,7 +50,7 @@ def test_aliases_and_streams_are_shown(run, write) -> None:
         init.weight = { fn = "normal", stream = "shared" }
         """,
     )
-    ran = run("explain", "net.py:net", "policy.toml", "1.weight")
+    ran = run("explain", "net.py:net", "policy.toml", "1.weight", "0.weight", "**.weight")
     assert ran.out == (
         "0.weight\n"
         "  is         parameter of a Linear, 3 x 3 float32, fan_in 3, fan_out 3\n"
