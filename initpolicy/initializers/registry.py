@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
-from initpolicy.initializers import kaiming, plain, structured, truncated, variance, xavier
+from initpolicy.initializers import bases, kaiming, plain, structured, truncated, variance, xavier
 from initpolicy.initializers.initializer import Initializer, InitializerError, suggestion
 from initpolicy.laws import Law
 
@@ -34,6 +34,16 @@ _BUILT_IN = {
         structured.eye,
         structured.orthogonal,
         structured.sparse,
+        bases.identity,
+        bases.delta_orthogonal,
+        bases.hadamard,
+        bases.dct,
+        bases.fourier,
+        bases.haar,
+        bases.frame,
+        bases.stratified_uniform,
+        bases.stratified_normal,
+        bases.mimetic,
     )
 }
 

@@ -9,26 +9,40 @@ and `normal` all lower to `Normal(mean, std)`.
 """
 
 from initpolicy.laws.base import Law, LawError, Moments
+from initpolicy.laws.bases import Dct, Fourier, Haar, Hadamard, Identity
 from initpolicy.laws.compose import Arranged, Stacked, ZeroRows
+from initpolicy.laws.delta import DeltaOrthogonal
 from initpolicy.laws.elementwise import Constant, Drawn, Normal, TruncatedNormal, Uniform
+from initpolicy.laws.frame import Frame
+from initpolicy.laws.mimetic import Mimetic
 from initpolicy.laws.orthogonal import Orthogonal
 from initpolicy.laws.read import from_json
 from initpolicy.laws.sparse import Sparse
+from initpolicy.laws.stratified import Stratified
 from initpolicy.laws.structured import Dirac, Eye
 
 __all__ = [
     "Arranged",
     "Constant",
+    "Dct",
+    "DeltaOrthogonal",
     "Dirac",
     "Drawn",
     "Eye",
+    "Fourier",
+    "Frame",
+    "Haar",
+    "Hadamard",
+    "Identity",
     "Law",
     "LawError",
+    "Mimetic",
     "Moments",
     "Normal",
     "Orthogonal",
     "Sparse",
     "Stacked",
+    "Stratified",
     "TruncatedNormal",
     "Uniform",
     "ZeroRows",

@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from initpolicy.laws.base import Law, LawError
+from initpolicy.laws.bases import Dct, Fourier, Haar, Hadamard, Identity
 from initpolicy.laws.compose import Arranged, Stacked, ZeroRows
+from initpolicy.laws.delta import DeltaOrthogonal
 from initpolicy.laws.elementwise import Constant, Normal, TruncatedNormal, Uniform
+from initpolicy.laws.frame import Frame
+from initpolicy.laws.mimetic import Mimetic
 from initpolicy.laws.orthogonal import Orthogonal
 from initpolicy.laws.sparse import Sparse
+from initpolicy.laws.stratified import Stratified
 from initpolicy.laws.structured import Dirac, Eye
 
 _LAWS: dict[str, type[Law]] = {
@@ -24,6 +29,15 @@ _LAWS: dict[str, type[Law]] = {
         Dirac,
         Orthogonal,
         Sparse,
+        Identity,
+        DeltaOrthogonal,
+        Hadamard,
+        Dct,
+        Fourier,
+        Haar,
+        Frame,
+        Stratified,
+        Mimetic,
         Arranged,
         Stacked,
         ZeroRows,
