@@ -51,7 +51,7 @@ TO_UNIT = f32(2.0**-31)
 M0, M1 = u64(0xD2511F53), u64(0xCD9E8D57)
 W0, W1 = u32(0x9E3779B9), u32(0xBB67AE85)
 THIRTY_TWO = u64(32)
-BLOCK = 1024
+BLOCK = 256
 
 
 @intrinsic
@@ -101,6 +101,28 @@ def prefer_wide_vectors(context):
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def expect_writes(context, array, start, stop):
+    """Ask for the cache lines of array[start:stop], while words are made.
+
+    Memory is then fetched behind the arithmetic: without it, large tensors take half as long again.
+    """
+
+    def generate(context, builder, signature, args):
+        values = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
+        byte, flag, size = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
+        prefetch = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        )
+        line = size(64 * 8 // signature.args[0].dtype.bitwidth)
+        with cgutils.for_range_slice(builder, args[1], args[2], line) as (index, _):
+            place = builder.bitcast(builder.gep(values.data, [index]), byte)
+            builder.call(prefetch, [place, flag(1), flag(3), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), generate
 
 
 def put(out, i, value):
@@ -328,6 +350,7 @@ def draw_runs(out, starts, stops, c2, c3, k0, k1, law):
         skip = i64(index & u64(3))  # words of the first block that come before the run
         while left > 0:
             take = min(left, BLOCK - skip)
+            expect_writes(out, done, done + take)
             _fill_words(buffer, u64(index >> u64(2)), (skip + take + 3) >> 2, c2, c3, k0, k1)
             convert(buffer[skip : skip + take], out[done : done + take], law)
             index, left, done, skip = u64(index + u64(take)), left - take, done + take, 0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from initpolicy.field.pieces import Fill, Work, check_run
 from initpolicy.field.stream import Stream
-from initpolicy.field.threads import TASK, carry_out, default_threads
+from initpolicy.field.threads import TASK, carry_out, default_threads, piece_size
 
 
 def words(stream: Stream, start: int, stop: int) -> NDArray[np.uint32]:
@@ -71,9 +71,10 @@ def fill(
     try:
         with torch.no_grad():
             # Other devices order their work by this thread's stream.
-            here = (p for work in works if not work.tensor.is_cpu for p in work.pieces())
+            size = piece_size(total, many)
+            here = (p for work in works if not work.tensor.is_cpu for p in work.pieces(size))
             carry_out(here, 1, progress)
-            shared = (p for work in works if work.tensor.is_cpu for p in work.pieces())
+            shared = (p for work in works if work.tensor.is_cpu for p in work.pieces(size))
             carry_out(shared, many if total > TASK else 1, progress)
     finally:
         for job in jobs:  # as torch's own in-place operations do

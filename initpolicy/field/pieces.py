@@ -15,7 +15,7 @@ from initpolicy.field.draws import Constants, Draw, constants_of
 from initpolicy.field.formats import FLOAT8, format_of
 from initpolicy.field.stream import Stream
 
-PIECE = 1 << 20  # elements drawn between two looks at Ctrl-C; also a copy's buffer
+BUFFER = 1 << 20  # elements of a buffer, where a piece is drawn through one
 LAUNCH = 1 << 28  # elements of a CUDA kernel's launch
 Runs = tuple[tuple[int, int], ...]
 Kernels = Any  # the module cpu or cuda
@@ -65,11 +65,11 @@ class Work:
         dense = tensor.is_contiguous() and tensor.dtype not in FLOAT8
         self.flat = tensor.view(-1) if dense else None
 
-    def pieces(self) -> Iterator[Piece]:
-        """Cut into pieces of bounded size, in row-major order."""
+    def pieces(self, size: int) -> Iterator[Piece]:
+        """Cut into pieces in row-major order, of at most `size` elements where drawn in place."""
         kernels = _kernels_of(self.tensor.device)
         if self.flat is not None and kernels:
-            size = LAUNCH if self.tensor.is_cuda else PIECE
+            size = LAUNCH if self.tensor.is_cuda else size
             for first in range(0, self.runs.size, size):
                 last = min(first + size, self.runs.size)
                 yield Piece(self, kernels, first, last, self.flat[first:last])
@@ -182,16 +182,16 @@ def array_of(tensor: torch.Tensor) -> Any:
 
 
 def _boxes(tensor: torch.Tensor, first: int) -> Iterator[tuple[int, torch.Tensor]]:
-    """Cut a tensor into views of at most PIECE elements, consecutive in row-major order."""
-    if tensor.numel() <= PIECE:
+    """Cut a tensor into views of at most BUFFER elements, consecutive in row-major order."""
+    if tensor.numel() <= BUFFER:
         yield first, tensor
         return
     row = tensor[0].numel()
-    if row > PIECE:
+    if row > BUFFER:
         for i in range(len(tensor)):
             yield from _boxes(tensor[i], first + i * row)
         return
-    step = PIECE // row
+    step = BUFFER // row
     for i in range(0, len(tensor), step):
         yield first + i * row, tensor[i : i + step]
 

@@ -24,6 +24,11 @@ def default_threads() -> int:
     return min(processors, torch.get_num_threads())
 
 
+def piece_size(total: int, threads: int) -> int:
+    """Return how many elements to draw between two looks at Ctrl-C: a few milliseconds' worth."""
+    return min(max(total // (4 * threads), TASK), 16 * TASK)
+
+
 def carry_out(
     pieces: Iterable[Piece], threads: int, progress: Callable[[int], None] | None
 ) -> None:

@@ -1,4 +1,4 @@
-"""The CUDA kernels give the CPU's bits: under Triton's interpreter, and on a GPU if there is one."""
+"""The CUDA kernels give the CPU's bits: in Triton's interpreter, and on a GPU if there is one."""
 
 import os
 import subprocess

@@ -61,7 +61,7 @@ def test_runs_across_pieces(monkeypatch):
     runs = tuple((start, start + 37) for start in range(0, 20_000 - 37, 61))
     wanted = torch.cat([whole[start:stop] for start, stop in runs])
     for size in (1, 7, 37, 1000, 1024):
-        monkeypatch.setattr(pieces, "PIECE", size)
+        monkeypatch.setattr("initpolicy.field.threads.TASK", size)
         assert same(drawn(wanted.shape, runs=runs), wanted)
         assert same(drawn(wanted.shape, runs=runs, dtype=torch.bfloat16), wanted.bfloat16())
 
@@ -86,9 +86,9 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("piece", [1 << 20, 100, 7])
-def test_strides(layout, dtype, piece, monkeypatch):
-    monkeypatch.setattr(pieces, "PIECE", piece)
+@pytest.mark.parametrize("buffer", [1 << 20, 100, 7])
+def test_strides(layout, dtype, buffer, monkeypatch):
+    monkeypatch.setattr(pieces, "BUFFER", buffer)
     wanted = drawn((4, 5, 6, 7), dtype=dtype)
     tensor = LAYOUTS[layout](torch.empty((4, 5, 6, 7), dtype=dtype))
     field.fill([field.Fill(tensor, STREAM, NORMAL)])
@@ -220,7 +220,7 @@ def test_other_devices_get_the_same_values(monkeypatch):
             copied.append(values.numel())
             return original(self.as_subclass(torch.Tensor), values)
 
-    monkeypatch.setattr(pieces, "PIECE", 1000)
+    monkeypatch.setattr(pieces, "BUFFER", 1000)
     base = torch.empty(50, 70)
     elsewhere = base.as_subclass(Elsewhere)
     field.fill([field.Fill(elsewhere, STREAM, NORMAL)])
