@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from initpolicy import field
+from initpolicy.laws import Law
 from initpolicy.model import Inventory, Slot
 from initpolicy.plans import Decision, Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
@@ -36,47 +37,68 @@ def carry_out(
             Problem("IP304", f"there are no draws {draws!r}", 'write "initpolicy" or "torch"')
         )
     slots = _fitting(plan, inventory)
-    with torch.no_grad():
-        if draws == "torch":
-            for decision, slot in slots:
-                assert decision.law is not None
-                decision.law.write_torch(slot.tensor)
-                if progress is not None:
-                    progress(slot.tensor.nbytes)
-        else:
-            _draw(plan.seed, slots, threads, progress)
+    counting = _Counting(progress)
+    try:
+        with torch.no_grad():
+            if draws == "torch":
+                for law, slot, _ in slots:
+                    law.write_torch(slot.tensor)
+                    counting(slot.tensor.nbytes)
+            else:
+                _draw(plan.seed, slots, threads, counting)
+    except KeyboardInterrupt:
+        total = sum(slot.tensor.nbytes for _, slot, _ in slots)
+        raise KeyboardInterrupt(
+            f"stopped after {counting.written:,} of {total:,} bytes: some tensors have their new "
+            "values, others their old ones; apply the policy again to fill them all"
+        ) from None
 
 
-def _draw(
-    seed: int,
-    slots: list[tuple[Decision, Slot]],
-    threads: int | None,
-    progress: Progress | None,
-) -> None:
-    jobs: list[field.Fill] = []
-    rest: list[tuple[Decision, Slot, field.Stream, bool]] = []
-    for decision, slot in slots:
-        assert decision.law is not None
-        stream = field.stream(seed, decision.stream_name)
-        fills = decision.law.fills(slot.tensor, stream)
-        jobs += fills
-        rest.append((decision, slot, stream, bool(fills)))
-    field.fill(jobs, threads=threads, progress=progress)
-    for decision, slot, stream, drawn in rest:
-        assert decision.law is not None
-        decision.law.write(slot.tensor, stream)
-        if progress is not None and not drawn:
-            progress(slot.tensor.nbytes)
+class _Counting:
+    """Counts the bytes that are written, and hands them on."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+        self.written = 0
+
+    def __call__(self, count: int) -> None:
+        self.written += count
+        if self.progress is not None:
+            self.progress(count)
 
 
-def _fitting(plan: Plan, inventory: Inventory) -> list[tuple[Decision, Slot]]:
-    """The tensors to fill, each with its decision; raises unless the plan fits the whole model."""
+_Job = tuple[Law, Slot, str]  # what a tensor begins with, and the name of its stream
+
+_NO_STREAM = field.Stream((0, 0), (0, 0))
+
+
+def _draw(seed: int, slots: list[_Job], threads: int | None, counting: _Counting) -> None:
+    fills: list[field.Fill] = []
+    rest: list[tuple[Law, Slot, field.Stream, bool]] = []
+    for law, slot, name in slots:
+        stream = field.stream(seed, name) if law.is_drawn else _NO_STREAM
+        own = law.fills(slot.tensor, stream)
+        fills += own
+        rest.append((law, slot, stream, bool(own)))
+    field.fill(fills, threads=threads, progress=counting)
+    for law, slot, stream, filled in rest:
+        law.write(slot.tensor, stream)
+        if not filled:
+            counting(slot.tensor.nbytes)
+
+
+def _fitting(plan: Plan, inventory: Inventory) -> list[_Job]:
+    """The tensors to fill, each with its law; raises unless the plan fits the whole model."""
     problems = list(_misfits(plan, inventory))
     if problems:
         raise InitPolicyError(problems)
     slots = {slot.name: slot for slot in inventory.slots}
-    pairs = [(decision, slots[decision.name]) for decision in plan.filled]
-    on_meta = [slot.name for _, slot in pairs if slot.tensor.is_meta]
+    jobs = [
+        (decision.law, slots[decision.name], decision.stream_name)
+        for decision in plan
+        if decision.law is not None
+    ]
+    on_meta = [slot.name for _, slot, _ in jobs if slot.tensor.is_meta]
     if on_meta:
         raise InitPolicyError(
             Problem(
@@ -86,7 +108,7 @@ def _fitting(plan: Plan, inventory: Inventory) -> list[tuple[Decision, Slot]]:
                 'give them some first, with `model.to_empty(device="cpu")`',
             )
         )
-    return pairs
+    return jobs
 
 
 def _misfits(plan: Plan, inventory: Inventory) -> list[Problem]:
@@ -103,7 +125,7 @@ def _misfits(plan: Plan, inventory: Inventory) -> list[Problem]:
         message = f"the model has {len(unknown)} tensors that the plan lacks: {listed(unknown)}"
         problems.append(Problem("IP301", message, hint))
     for name, slot in slots.items():
-        if name not in planned:
+        if name not in planned or _alike(planned[name], slot):
             continue
         problems += [
             Problem(
@@ -115,6 +137,17 @@ def _misfits(plan: Plan, inventory: Inventory) -> list[Problem]:
             if wanted != found
         ]
     return problems
+
+
+def _alike(decision: Decision, slot: Slot) -> bool:
+    return (
+        not slot.lazy
+        and decision.shape == slot.shape
+        and decision.dtype == slot.facts.dtype
+        and decision.kind == slot.kind
+        and len(decision.aliases) + 1 == len(slot.sites)
+        and all(a == b.name for a, b in zip(decision.aliases, slot.aliases, strict=True))
+    )
 
 
 def _differences(decision: Decision, slot: Slot) -> list[tuple[str, str, str]]:

@@ -116,8 +116,8 @@ def _reporting(output: Output) -> Generator[None, None, None]:
         else:
             text.problems(error.problems, text.console(sys.stderr))
         raise typer.Exit(MISUSE) from None
-    except KeyboardInterrupt:
-        text.raw("interrupted", text.console(sys.stderr))
+    except KeyboardInterrupt as error:
+        text.raw(str(error) or "interrupted", text.console(sys.stderr))
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -59,6 +59,9 @@ class Law(ABC):
     kind: ClassVar[str]
     """The tag of the law in JSON."""
 
+    is_drawn: ClassVar[bool] = True
+    """Whether the values depend on the stream."""
+
     @abstractmethod
     def __str__(self) -> str:
         """As a person reads it."""

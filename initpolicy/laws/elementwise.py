@@ -41,6 +41,7 @@ class Constant(Law):
 
     value: float
     kind: ClassVar[str] = "constant"
+    is_drawn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         settle(self, "value")
@@ -98,16 +99,14 @@ class Constant(Law):
                 f"{self} does not fit into {name_of(dtype)}, which holds {low} to {high}"
             )
 
-    @torch.no_grad()
     def write(self, tensor: Tensor, stream: field.Stream) -> None:
         """Fill `tensor` with the value."""
         self.write_torch(tensor)
 
-    @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:
         """Fill `tensor` with the value; nothing is drawn."""
         exact = tensor.is_floating_point() or tensor.is_complex()
-        tensor.fill_(self.value if exact else int(self.value))
+        tensor.detach().fill_(self.value if exact else int(self.value))
 
     def check(self, tensor: Tensor) -> tuple[str, ...]:
         """Count the elements that are not the value as the type rounds it."""

@@ -52,6 +52,7 @@ class Eye(Pattern):
 
     value: float = 1.0
     kind: ClassVar[str] = "eye"
+    is_drawn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         settle(self, "value")
@@ -98,6 +99,7 @@ class Dirac(Pattern):
     groups: int = 1
     value: float = 1.0
     kind: ClassVar[str] = "dirac"
+    is_drawn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         settle(self, "value")

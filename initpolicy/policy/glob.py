@@ -22,12 +22,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
 from itertools import pairwise
 from keyword import iskeyword
 from typing import TypeVar
+
+from initpolicy.problems import suggest as suggest
 
 LONGEST_GLOB = 1000
 MOST_ALTERNATIVES = 256
@@ -652,18 +653,3 @@ class TypeSelector:
 @lru_cache(maxsize=4096)
 def _match_type(pattern: _TypePattern, cls: type) -> bool:
     return pattern.match(cls)
-
-
-def suggest(word: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """Give the known words that a misspelt one may mean, best first.
-
-    >>> suggest("kaiming_norml", ["xavier_normal", "kaiming_normal", "orthogonal"], n=1)
-    ['kaiming_normal']
-    >>> suggest("linear", ["Linear", "Bilinear"])
-    ['Linear', 'Bilinear']
-    """
-    spellings: dict[str, list[str]] = {}
-    for candidate in sorted(set(known)):
-        spellings.setdefault(candidate.casefold(), []).append(candidate)
-    close = get_close_matches(word.casefold(), spellings, n=n)
-    return [spelling for folded in close for spelling in spellings[folded]][:n]

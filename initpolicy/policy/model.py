@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from initpolicy.policy.expression import Expression
@@ -37,6 +38,12 @@ class Call:
     fn: str
     arguments: tuple[tuple[str, Argument], ...] = ()
     common: tuple[tuple[str, Argument], ...] = ()
+
+    @cached_property
+    def is_closed(self) -> bool:
+        """Whether no argument is an expression, so that tensors of one shape have one law."""
+        given = (*self.arguments, *self.common)
+        return not any(isinstance(value, Expression) for _, value in given)
 
     def __str__(self) -> str:
         given = (*self.arguments, *self.common)

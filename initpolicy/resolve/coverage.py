@@ -92,14 +92,8 @@ def _no_tensor(rule: Rule, entry: Entry, known: list[str], selected: int) -> Pro
 
 def overridden(policy: Policy, inventory: Inventory, matching: Matching) -> Iterator[Problem]:
     """Rules of the policy itself of which nothing is left, because later ones say otherwise."""
-    matched: set[int] = set()
-    winning: set[int] = set()
-    for slot in inventory.slots:
-        for site in slot.sites:
-            matched |= {match.index for match in matching.by_site[site.name]}
-        decisive = matching.of(slot)
-        if decisive:
-            winning.add(decisive[-1].index)
+    matched = {match.index for matches in matching.distinct() for match in matches}
+    winning = {matches[-1].index for slot in inventory.slots if (matches := matching.of(slot))}
     for index in sorted(matched - winning):
         rule = policy.rules[index]
         # To be overridden is what the rules of an extended policy are for.

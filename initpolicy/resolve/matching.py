@@ -22,6 +22,9 @@ class Match:
     captures: Mapping[str, int]
 
 
+Matches = tuple[Match, ...]
+
+
 @dataclass(frozen=True)
 class Selected:
     """A module that the `type` and `name` of a rule select."""
@@ -31,17 +34,22 @@ class Selected:
     captures: Mapping[str, int]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Matching:
     """The outcome: for each site the matches in order of precedence, the winner last."""
 
-    by_site: dict[str, list[Match]] = field(default_factory=dict[str, list[Match]])
+    by_site: dict[str, Matches] = field(default_factory=dict[str, Matches])
+    """Tensors that are spoken of alike share one tuple."""
     selected: list[list[Selected]] = field(default_factory=list[list[Selected]])
     """For each rule, the modules that it selects by type and name."""
 
-    def of(self, slot: Slot) -> list[Match]:
+    def of(self, slot: Slot) -> Matches:
         """The matches that decide on a tensor: those of its canonical name."""
-        return self.by_site.get(slot.sites[0].name, [])
+        return self.by_site[slot.sites[0].name]
+
+    def distinct(self) -> list[Matches]:
+        """Every tuple of matches once."""
+        return list({id(matches): matches for matches in self.by_site.values()}.values())
 
 
 Condition = Callable[[Slot, Site, Rule, Mapping[str, int]], bool]
@@ -67,15 +75,33 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
             rules_of.setdefault(name, []).append((index, rule, captures))
         matching.selected.append(selected)
     entries_of = _Entries()
+    # What is said of a name in a module depends on nothing else, but for captures and conditions.
+    alike = {
+        name: tuple(index for index, *_ in speaking)
+        for name, speaking in rules_of.items()
+        if not any(captures or rule.where is not None for _, rule, captures in speaking)
+    }
+    shared: dict[tuple[tuple[int, ...], str, str], Matches] = {}
+
+    def matches(slot: Slot, site: Site) -> Matches:
+        found: list[Match] = []
+        for index, rule, captures in rules_of.get(site.module_name, ()):
+            for entry, own in entries_of(rule, site):
+                both = {**captures, **own} if own else captures
+                if rule.where is None or holds(slot, site, rule, both):
+                    found.append(Match(index, rule, entry, both))
+        return tuple(found)
+
     for slot in inventory.slots:
         for site in slot.sites:
-            found: list[Match] = []
-            for index, rule, captures in rules_of.get(site.module_name, ()):
-                for entry, own in entries_of(rule, site):
-                    both = {**captures, **own} if own else captures
-                    if rule.where is None or holds(slot, site, rule, both):
-                        found.append(Match(index, rule, entry, both))
-            matching.by_site[site.name] = found
+            indices = alike.get(site.module_name)
+            if indices is None:
+                matching.by_site[site.name] = matches(slot, site)
+                continue
+            key = (indices, site.kind, site.local_name)
+            if key not in shared:
+                shared[key] = matches(slot, site)
+            matching.by_site[site.name] = shared[key]
     return matching
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from initpolicy.model import Inventory, ModelError, Site, Slot, read
+from initpolicy.model import Facts, Inventory, ModelError, Site, Slot, read
 from initpolicy.plans import Choice, Decision, Plan
 from initpolicy.policy.document import MAX_SEED
 from initpolicy.policy.expression import Expression, ExpressionError
 from initpolicy.policy.glob import suggest
-from initpolicy.policy.model import Keep, Policy, Rule
+from initpolicy.policy.model import Call, Keep, Policy, Rule
 from initpolicy.problems import InitPolicyError, Location, Problem, listed
 from initpolicy.resolve import coverage
 from initpolicy.resolve.lowering import Lowered, Lowering, LoweringError
@@ -96,6 +96,7 @@ class _Resolving:
         self.variables = Variables(policy, overrides, model, inventory)
         self.neighbours = Neighbours(inventory)
         self.lowering = Lowering()
+        self.closed: dict[tuple[int, Facts], Lowered] = {}  # by entry, if it has no expressions
         self.choices: dict[int, Choice] = {}  # of each entry, which stands for many tensors
         self.problems = problems
         # The same mistake in one rule is found again for every tensor: told once, with a count.
@@ -173,7 +174,7 @@ class _Resolving:
             module_type=type(slot.module).__name__,
             law=lowered.law if lowered else None,
             winner=self.choice(winner) if winner else None,
-            losers=tuple(self.choice(match) for match in reversed(matches[:-1])),
+            losers=tuple(self.choice(match) for match in matches[-2::-1]),
             aliases=tuple(site.name for site in slot.aliases),
             stream=lowered.stream if lowered else "",
         )
@@ -183,13 +184,20 @@ class _Resolving:
         value = match.entry.value
         if isinstance(value, Keep):
             return None
+        closed = isinstance(value, Call) and value.is_closed
+        key = (id(match.entry), slot.facts)
+        if closed and key in self.closed:
+            return self.closed[key]
         try:
-            return self.lowering.lower(value, slot, self.scope(slot, site, match.captures))
+            lowered = self.lowering.lower(value, slot, self.scope(slot, site, match.captures))
         except LoweringError as error:
             message = f"{error.message}; {error.hint}" if error.hint else error.message
             what = f"rule {match.rule}: `{match.entry.key}`"
             self.repeat(error.code, what, message, match.entry.location, site.name)
             return None
+        if closed:
+            self.closed[key] = lowered
+        return lowered
 
     def choice(self, match: Match) -> Choice:
         key = id(match.entry)
