@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import nn
@@ -45,6 +45,8 @@ class Slot:
     so that only a write in place reaches them all."""
     sites: tuple[Site, ...]
     """The canonical one first: parameters before buffers, in the order of `named_modules`."""
+    measured: Facts | None = field(repr=False)
+    """The facts, or None if the tensor is lazy: it has no shape before the first forward pass."""
 
     @property
     def name(self) -> str:
@@ -81,34 +83,34 @@ class Slot:
         """The names other than the canonical one."""
         return self.sites[1:]
 
-    @cached_property
+    @property
     def lazy(self) -> bool:
         """Whether the tensor has no shape before the first forward pass, as in `nn.LazyLinear`."""
-        return is_lazy(self.tensor)
+        return self.measured is None
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape; the global one of a tensor that is sharded as a `DTensor`.
 
         Raises `ModelError` if the tensor is lazy.
         """
-        if self.lazy:
-            raise ModelError(
-                f"{self.name} has no shape yet: {type(self.module).__name__} infers it in the "
-                "first forward pass",
-                hint="call the model once on an example input before it is initialized",
-            )
-        return tuple(self.tensor.shape)
+        return self.facts.shape
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of the elements, also of a lazy tensor."""
         return self.tensor.dtype
 
-    @cached_property
+    @property
     def facts(self) -> Facts:
         """What formulas may know about the tensor; raises `ModelError` if it is lazy."""
-        return Facts(self.shape, str(self.dtype).removeprefix("torch."))
+        if self.measured is None:
+            raise ModelError(
+                f"{self.name} has no shape yet: {type(self.module).__name__} infers it in the "
+                "first forward pass",
+                hint="call the model once on an example input before it is initialized",
+            )
+        return self.measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +189,20 @@ def read(model: nn.Module) -> Inventory:
             sites[identity] = (*others, site)
     return Inventory(
         tuple(ModuleEntry(names[key], module) for key, module in modules.items()),
-        tuple(Slot(held[key], _parameters_first(hung)) for key, hung in sites.items()),
+        tuple(
+            Slot(held[key], _parameters_first(hung), _measure(held[key]))
+            for key, hung in sites.items()
+        ),
     )
+
+
+def _measure(tensor: torch.Tensor) -> Facts | None:
+    return None if is_lazy(tensor) else Facts(tuple(tensor.shape), _dtype_name(tensor.dtype))
+
+
+@cache
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _parameters_first(sites: tuple[Site, ...]) -> tuple[Site, ...]:

@@ -162,16 +162,18 @@ class _Resolving:
         return value
 
     def decision(self, slot: Slot, matching: Matching) -> Decision:
+        site, facts = slot.sites[0], slot.facts
         matches = matching.of(slot)
         winner = matches[-1] if matches else None
-        lowered = self.lowered(winner, slot, slot.sites[0]) if winner else None
-        self.compare_aliases(slot, matching, lowered)
+        lowered = self.lowered(winner, slot, site) if winner else None
+        if len(slot.sites) > 1:
+            self.compare_aliases(slot, matching, lowered)
         return Decision(
-            name=slot.name,
-            kind=slot.kind,
-            shape=slot.shape,
-            dtype=slot.facts.dtype,
-            module_type=type(slot.module).__name__,
+            name=site.name,
+            kind=site.kind,
+            shape=facts.shape,
+            dtype=facts.dtype,
+            module_type=type(site.module).__name__,
             law=lowered.law if lowered else None,
             winner=self.choice(winner) if winner else None,
             losers=tuple(self.choice(match) for match in matches[-2::-1]),
