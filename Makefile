@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench heavy format clean
+.PHONY: demo test check bench heavy zoo format clean
 
 demo: .venv/user  ## initialize DenseNet-121 with a policy, and save it
 	$(BIN)/initpolicy apply examples/densenet.py:densenet121 densenet.toml \
@@ -27,6 +27,10 @@ bench: .venv/developer  ## speed, paired with torch in one run
 heavy: .venv/developer  ## exhaustive sweeps: minutes to an hour
 	$(BIN)/pytest -m heavy -n 2
 
+zoo: .venv/developer  ## every policy against the libraries' own constructors; writes docs/zoo.md
+	$(BIN)/pytest tests/zoo -m "" -n 2
+	$(BIN)/python tests/zoo/table.py
+
 format: .venv/developer
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -44,6 +48,6 @@ clean:
 # The model libraries come without what they depend on: they would replace the pinned torch.
 .venv/developer: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) -e ".[test,check]"
-	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31
-	$(PIP) pillow pyyaml huggingface_hub
+	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31 transformers==5.23.0 diffusers==0.42.1
+	$(PIP) pillow pyyaml huggingface_hub tokenizers regex requests importlib_metadata
 	touch $@

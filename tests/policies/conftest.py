@@ -13,34 +13,17 @@ from torch import nn
 
 from initpolicy.model import load_model
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
+
+from libraries import torchvision_models
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="session")
 def zoo() -> ModuleType:
     """`torchvision.models`, of which only the Python part is needed."""
-    if "torchvision" not in sys.modules:
-        _declare_missing_operators()
-    from torchvision import models
-
-    return models
-
-
-def _declare_missing_operators() -> None:
-    # The wheel's compiled operators do not load with a torch that was built otherwise, and
-    # without them the import fails where it describes these two. No model here calls them.
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float threshold) -> Tensor")
-        _LIBRARIES.append(library)
-
-
-_LIBRARIES: list[torch.library.Library] = []  # what they define ends with them
+    return torchvision_models()
 
 
 @pytest.fixture(scope="session")
