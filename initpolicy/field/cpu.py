@@ -223,8 +223,8 @@ def _normal(word):
 def _truncated(word, law):
     """Return the standard normal quantile of a word's place in an interval."""
     w = u64(word)
-    carry = u64(u64(law.low * w + law.carry) >> THIRTY_TWO)
-    y = i64(u64(law.start + u64(u64(law.high * w) + carry)))
+    carry = u64(u64(u64(law.low) * w + law.carry) >> THIRTY_TWO)
+    y = i64(u64(law.start + u64(u64(u64(law.high) * w) + carry)))
     sign = i64(y >> i64(63))
     m = i64(y ^ sign)
     tail = i64(i64(m << i64(1)) >> i64(63))
@@ -259,8 +259,8 @@ class Truncated(NamedTuple):
     """Constants of a truncated normal law."""
 
     start: np.uint64  # the interval's start + floor(width / 2) // 2^32, modulo 2^64
-    high: np.uint64  # width // 2^32
-    low: np.uint64  # width % 2^32
+    high: np.uint32  # width // 2^32
+    low: np.uint32  # width % 2^32: 32 bits each, so that one instruction multiplies
     carry: np.uint64  # floor(width / 2) % 2^32
     near: np.int32  # what to subtract from a float32's upper bits in the near half,
     tail: np.int32  # and what to subtract besides in the tail half
@@ -382,7 +382,13 @@ def lower(constants):
     whole = (place.start + half_high) % (1 << 64)
     numbers = (constants.std, constants.mean, constants.least, constants.most)
     return Truncated(
-        *map(u64, (whole, high, low, half_low)), *map(i32, (near, tail - near)), *map(f32, numbers)
+        u64(whole),
+        u32(high),
+        u32(low),
+        u64(half_low),
+        i32(near),
+        i32(tail - near),
+        *map(f32, numbers),
     )
 
 
