@@ -144,7 +144,10 @@ class _Resolving:
             )
 
     def scope(self, slot: Slot, site: Site, captures: Mapping[str, int]) -> TensorScope:
-        return TensorScope(site, slot.facts, captures, self.variables, self.neighbours)
+        alias = site is not slot.sites[0]
+        return TensorScope(
+            site, slot.facts, captures, self.variables, self.neighbours, alias=alias
+        )
 
     def holds(self, slot: Slot, site: Site, rule: Rule, captures: Mapping[str, int]) -> bool:
         """Whether the `where` of a rule holds for a tensor."""
@@ -225,8 +228,7 @@ class _Resolving:
                     f"{slot.name} and {site.name} are one tensor, which begins as "
                     f"{decided.law if decided else 'it is'}; rule {winner.rule} says {says} of "
                     f"{site.name}, and is not followed",
-                    f"give both names the same law, or exclude {site.module_name or 'the root'} "
-                    "from the rule",
+                    'give both names the same law, or write `where = "not alias"` in the rule',
                     winner.entry.location,
                     "warning",
                 )

@@ -138,7 +138,10 @@ class TensorScope(Mapping[str, Any]):
         captures: Mapping[str, int],
         variables: Variables,
         neighbours: Neighbours,
+        *,
+        alias: bool,
     ) -> None:
+        self._alias = alias
         self._site = site
         self._facts = facts
         self._captures = captures
@@ -147,11 +150,18 @@ class TensorScope(Mapping[str, Any]):
 
     def of(self, facts: Facts) -> TensorScope:
         """The same, for facts that are read in another way."""
-        return TensorScope(self._site, facts, self._captures, self._variables, self._neighbours)
+        return TensorScope(
+            self._site,
+            facts,
+            self._captures,
+            self._variables,
+            self._neighbours,
+            alias=self._alias,
+        )
 
     @cached_property
     def _known(self) -> tuple[str, ...]:
-        return (*self._captures, *self._variables, *TENSOR_FACTS, "depth")
+        return (*self._captures, *self._variables, *TENSOR_FACTS, "alias", "depth")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)
@@ -164,6 +174,8 @@ class TensorScope(Mapping[str, Any]):
             return self._captures[name]
         if name in TENSOR_FACTS:
             return _fact(self._facts, name)
+        if name == "alias":
+            return self._alias
         if name == "depth":
             return len(self._site.module_name.split(".")) if self._site.module_name else 0
         owner, dot, rest = name.partition(".")

@@ -360,8 +360,10 @@ def test_a_tied_tensor_follows_its_first_name():
     assert str(decided.warnings[1]) == (
         "x.toml:9: IP207 embed.weight and head.weight are one tensor, which begins as N(0, 0.02); "
         "rule type Linear says U(-0.8165, 0.8165) of head.weight, and is not followed; give both "
-        "names the same law, or exclude head from the rule"
+        'names the same law, or write `where = "not alias"` in the rule'
     )
+    told = rules.replace('type = "Linear"', 'type = "Linear"\nwhere = "not alias"\noptional = true')
+    assert plan(Tied(), told).warnings == ()
     assert plan(Tied(), '[[rule]]\ninit."*" = "xavier_uniform"').warnings == ()
 
 
@@ -420,7 +422,7 @@ def test_integer_and_bool_tensors_take_constants_only():
         (
             '[[rule]]\ninit."*" = { fn = "constant", val = "fan" }',
             "x.toml:4: IP205 rule for every module: `init.*`, for weight, bias: fan: no name "
-            '"fan"; did you mean "fan_in"? In scope: depth, fan_in, fan_out, ndim, numel, '
+            '"fan"; did you mean "fan_in"? In scope: alias, depth, fan_in, fan_out, ndim, numel, '
             "receptive_field, shape",
         ),
         (
