@@ -91,7 +91,7 @@ def fourier(tensor: Facts, *, gain: float = 1.0) -> Fourier:
     pairs sqrt(2 / n) cos(2 pi k j / n), sqrt(2 / n) sin(2 pi k j / n); and for even n at last
     sqrt(1 / n) (-1)^j. Of more dimensions, rows are products of a wave in each dimension after the
     first, those of low frequency first. With more rows than columns, rows are all waves on as many
-    positions as there are rows, of which the first are taken, at j + 1/2: then the columns are
+    positions as there are rows, of which the first are taken, at j + 1/4: then the columns are
     orthonormal. Nothing is drawn. Raises `InitializerError` for fewer than 2 dimensions.
 
     >>> print(fourier(Facts((64, 3, 7, 7)), gain=2**0.5))

@@ -231,8 +231,9 @@ class Fourier(Basis):
     On n positions j: the constant sqrt(1 / n); then for k = 1, 2, ... below n / 2 the pairs
     sqrt(2 / n) cos(2 pi k j / n) and sqrt(2 / n) sin(2 pi k j / n); last, if n is even, the
     alternating sqrt(1 / n) (-1)^j. Where rows are more than columns, they are all the waves on as
-    many positions as there are rows, of which the tensor has the first, at j + 1/2 instead of j,
-    and the alternating one is the sine: a tight frame, with finer steps of frequency.
+    many positions as there are rows, of which the tensor has the first, and cosines and sines are
+    taken at j + 1/4 instead of j: a tight frame, with finer steps of frequency, in which no row is
+    zero and, of more than one column, no two are equal.
 
     >>> str(Fourier()), str(Fourier(2))
     ('Fourier', 'Fourier x 2')
@@ -259,23 +260,22 @@ class Fourier(Basis):
 
     def functions(self, size: int, which: Array) -> Array:
         """Give waves on all positions, of which the first is 0."""
-        return _waves(size, which, size, half=0)
+        return _waves(size, which, size, shift=0)
 
     def redundant(self, rows: int, columns: int) -> Array:
         """Give the first columns of the square matrix of waves between positions."""
-        return _waves(rows, np.arange(rows), columns, half=1)
+        return _waves(rows, np.arange(rows), columns, shift=1)
 
 
-def _waves(size: int, which: Array, columns: int, half: int) -> Array:
-    """Functions at the positions j + half / 2; in units of a quarter of 1 / size turns."""
+def _waves(size: int, which: Array, columns: int, shift: int) -> Array:
+    """Give waves at the positions j + shift / 4."""
     turns = (which.astype(np.int64) + 1) // 2
-    steps = 2 * (2 * np.arange(columns) + half)
     is_sine = (which > 0) & (which % 2 == 0)
-    last = (which == size - 1) if size % 2 == 0 else np.zeros(which.shape, np.bool_)
-    if half:
-        is_sine = is_sine | last
-    phase = turns[:, None] * steps[None, :] - np.where(is_sine, size, 0)[:, None]
-    amplitude = np.where((which == 0) | last, math.sqrt(1 / size), math.sqrt(2 / size))
+    alone = (which == 0) | (2 * turns == size)
+    # In units of 1 / (4 size) turns. Waves without a partner stay where they are.
+    steps = 4 * np.arange(columns)[None, :] + np.where(alone, 0, shift)[:, None]
+    phase = turns[:, None] * steps - np.where(is_sine, size, 0)[:, None]
+    amplitude = np.where(alone, math.sqrt(1 / size), math.sqrt(2 / size))
     return _circle(4 * size)[phase % (4 * size)] * amplitude[:, None]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from initpolicy.laws.base import (
 from initpolicy.laws.bases import Dct, Fourier
 from initpolicy.laws.fixed import flat, require_matrix, write_rounded
 from initpolicy.laws.orthogonal import Orthogonal
+
+Array = Any
 
 MOST_ROWS = 8192
 """More vectors than that have too many pairs to compare in seconds."""
@@ -152,7 +154,8 @@ class Frame(Law):
         return ()
 
     def _finish(self, normals: Tensor, tensor: Tensor) -> None:
-        write_rounded(spread(normals).mul_(self.gain).view(tensor.shape), tensor)
+        units = torch.from_numpy(np.ascontiguousarray(spread(normals.numpy())))
+        write_rounded(units.mul_(self.gain).view(tensor.shape), tensor)
 
 
 def coherence(matrix: Tensor) -> float:
@@ -203,10 +206,10 @@ def random_coherence(rows: int, columns: int) -> float:
     return math.cos(angle)
 
 
-def spread(normals: Tensor) -> Tensor:
+def spread(normals: Array) -> Array:
     """Turn normal vectors, more than they have elements, into unit vectors of low coherence.
 
-    `normals` is in float64 on the CPU, and is overwritten. What is known best is taken where it
+    All numbers are float64. What is known best is taken where it
     is: equal angles in the plane, and the corners of a simplex for n = d + 1. Else
 
     1. the matrix is moved to near the closest one with orthonormal columns, by Newton's and
@@ -222,73 +225,78 @@ def spread(normals: Tensor) -> Tensor:
     on every machine: before each matrix product both factors are rounded to multiples of 2^-20, so
     that every sum is exact in float64, in any order. Powers are made by squaring.
 
-    >>> spread(torch.tensor([[1.0], [-2.0]], dtype=torch.float64)).tolist()
+    >>> spread(np.array([[1.0], [-2.0]])).tolist()
     [[1.0], [-1.0]]
     """
     rows, columns = normals.shape
     if columns == 1:
-        return normals.sign()
+        return np.sign(normals)
     if columns == 2:
         circle = Fourier().functions(2 * rows, np.array([1, 2]))  # cos and sin of pi j / n
-        return torch.from_numpy(circle[:, :rows].T * math.sqrt(rows))
+        return circle[:, :rows].T * math.sqrt(rows)
     if rows == columns + 1:
-        simplex = torch.from_numpy(Dct().functions(rows, np.arange(1, rows)))
-        return simplex.mT.contiguous().mul_(math.sqrt(rows / columns))
+        return Dct().functions(rows, np.arange(1, rows)).T * math.sqrt(rows / columns)
     x = _tight(normals)
-    steps = max(30, min(600, int(_WORK / (4 * rows * rows * (columns + 64)))))
-    momentum = torch.zeros_like(x)
+    steps = max(30, min(1000, int(_WORK / (4 * rows * rows * (columns + 64)))))
+    momentum = np.zeros_like(x)
+    weights = np.empty((rows, rows))
     for step in range(steps):
         done = step / steps
         rate = _rounded(0.03 * 0.01**done)
         exponent = _EXPONENTS[int(len(_EXPONENTS) * done)]
-        momentum.mul_(0.9).add_(_push(x, exponent))
+        momentum *= 0.9
+        momentum += _push(x, exponent, weights)
         x = _units(_round(x - momentum * rate))
-    return x / x.square().sum(dim=1, keepdim=True).sqrt_()
+    return x / _lengths(x)
 
 
 def _rounded(number: float) -> float:
     return round(number * _GRID) / _GRID
 
 
-def _round(x: Tensor) -> Tensor:
+def _round(x: Array) -> Array:
     """Round to the grid in place."""
-    return x.mul_(_GRID).round_().div_(_GRID)
+    x *= _GRID
+    np.rint(x, out=x)
+    x /= _GRID
+    return x
 
 
-def _units(x: Tensor) -> Tensor:
+def _lengths(x: Array) -> Array:
+    """Give the lengths of rows on the grid, as a column."""
+    return np.sqrt(np.square(x).sum(axis=1, keepdims=True))
+
+
+def _units(x: Array) -> Array:
     """Make rows on the grid unit vectors on the grid."""
-    return _round(x / x.square().sum(dim=1, keepdim=True).sqrt_())
+    return _round(x / _lengths(x))
 
 
-def _tight(normals: Tensor) -> Tensor:
+def _tight(normals: Array) -> Array:
     rows, columns = normals.shape
-    x = _round(normals.div_(1.1 * (math.sqrt(rows) + math.sqrt(columns))))
+    x = _round(normals / (1.1 * (math.sqrt(rows) + math.sqrt(columns))))
     for _ in range(12):
-        gram = _round(x.mT @ x).neg_()
-        gram.diagonal().add_(3)
-        x = _round((x @ gram).div_(2))
-    scale = _rounded(math.sqrt(rows / columns))
-    return _units(_round(x.mul_(scale)))
+        x = _round(x @ (3 * np.eye(columns) - _round(x.T @ x)) / 2)
+    return _units(_round(x * _rounded(math.sqrt(rows / columns))))
 
 
-def _push(x: Tensor, exponent: int) -> Tensor:
+def _push(x: Array, exponent: int, weights: Array) -> Array:
     """Give the direction in which each row comes closer to others, tangent to the sphere."""
-    cosines = x @ x.mT
-    cosines.diagonal().zero_()
-    weights = cosines.abs()
-    weights.div_(weights.max())
+    cosines = x @ x.T
+    np.fill_diagonal(cosines, 0.0)
+    np.abs(cosines, out=weights)
+    weights /= weights.max()
     # Below this the power rounds to 0; and numbers too small to be normal ones are slow.
-    weights.masked_fill_(weights < 2.0 ** (-22 / 2**exponent), 0.0)
+    weights[weights < 2.0 ** (-22 / 2**exponent)] = 0.0
     for _ in range(exponent):
-        weights.square_()
-    _round(weights).copysign_(cosines)
+        np.square(weights, out=weights)
+    np.copysign(_round(weights), cosines, out=weights)
     push = _scaled(weights @ x)
-    push.sub_(x * (push * x).sum(dim=1, keepdim=True))
+    push -= x * (push * x).sum(axis=1, keepdims=True)
     push = _scaled(push)
-    return push.div_(push.square().sum(dim=1).max().sqrt_().clamp_(min=1 / _GRID))
+    return push / max(_lengths(push).max(), 1 / _GRID)
 
 
-def _scaled(x: Tensor) -> Tensor:
+def _scaled(x: Array) -> Array:
     """Divide by a power of 2 that makes the largest number at most 1, and round to the grid."""
-    largest = float(x.abs().max())
-    return _round(x.div_(2.0 ** math.frexp(largest)[1]))
+    return _round(x / 2.0 ** math.frexp(float(np.abs(x).max()))[1])
