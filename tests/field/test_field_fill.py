@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from initpolicy import field
@@ -64,6 +64,19 @@ def test_runs_across_pieces(monkeypatch):
         monkeypatch.setattr("initpolicy.field.threads.TASK", size)
         assert same(drawn(wanted.shape, runs=runs), wanted)
         assert same(drawn(wanted.shape, runs=runs, dtype=torch.bfloat16), wanted.bfloat16())
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 9)), min_size=1), st.data())
+@settings(deadline=None)
+def test_a_piece_draws_no_index_but_its_own(pairs, data):
+    runs = [(start, start + size) for start, size in pairs]
+    indices = [i for start, stop in runs for i in range(start, stop)]
+    assume(indices)
+    first = data.draw(st.integers(0, len(indices) - 1))
+    last = data.draw(st.integers(first + 1, len(indices)))
+    starts, stops = pieces._Runs(runs).between(first, last)
+    got = [i for a, b in zip(starts, stops, strict=True) for i in range(int(a), int(b))]
+    assert got == indices[first:last]
 
 
 def test_rows_of_a_sharded_matrix():

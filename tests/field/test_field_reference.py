@@ -65,6 +65,7 @@ def test_words(seed, name, tag, start):
 @example(CORNERS, 0.0, 1e-40, "float32")
 @example(CORNERS, -1.0, 1.0, "float8_e4m3fn")
 @example(CORNERS, 1.0, 1.0 + 2**-22, "float32")
+@example(CORNERS, 1025.0, 1707.7304743406994, "float32")
 @example(CORNERS, 0.0, 1e-36, "bfloat16")
 @settings(max_examples=150, deadline=None)
 def test_uniform(ws, low, high, dtype):
