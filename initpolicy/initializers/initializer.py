@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
+from initpolicy.expressions import Expression
 from initpolicy.laws import Law, LawError
 from initpolicy.model.facts import Facts, FanError
 
@@ -41,7 +42,8 @@ class ArgumentProblem:
 class Parameter:
     """One argument that an initializer takes.
 
-    `type` is float, int, bool or str; `choices` are the strings that are accepted, if not all are;
+    `type` is float, int, bool, str or Expression, which is a formula over the elements of the
+    tensor; `choices` are the strings that are accepted, if not all are;
     `default` is None for an argument that may be left out without there being a value for it.
     """
 
@@ -58,6 +60,11 @@ class Parameter:
         return self.type in (float, int)
 
     @property
+    def is_formula(self) -> bool:
+        """Whether the argument is a formula over the elements of the tensor."""
+        return self.type is Expression
+
+    @property
     def accepts(self) -> str:
         """What may be written, in words."""
         if self.choices:
@@ -67,6 +74,7 @@ class Parameter:
             int: "a whole number or an expression",
             bool: "true or false",
             str: "a string",
+            Expression: "a formula",
         }[self.type]
 
     def problem(self, value: object) -> ArgumentProblem | None:
@@ -77,7 +85,10 @@ class Parameter:
             close = suggestion(value, self.choices) if isinstance(value, str) else ""
             message = f"`{self.name}` must be {self.accepts}, not {_written(value)}"
             return ArgumentProblem(self.name, message, close)
-        if self.is_number:
+        if self.is_formula:
+            fits = isinstance(value, int | float | str | Expression)
+            fits = fits and not isinstance(value, bool)
+        elif self.is_number:
             fits = isinstance(value, int | float | str) and not isinstance(value, bool)
             if fits and self.type is int and isinstance(value, float):
                 fits = value.is_integer()
@@ -92,6 +103,8 @@ class Parameter:
         """Convert an accepted number to the type that the initializer expects."""
         if self.is_number and isinstance(value, int | float):
             return self.type(value)
+        if self.is_formula and not isinstance(value, Expression):
+            return Expression.parse(str(value))
         return value
 
     def json_schema(self) -> dict[str, object]:
@@ -99,6 +112,8 @@ class Parameter:
         schema: dict[str, object]
         if self.choices:
             schema = {"enum": list(self.choices)}
+        elif self.is_formula:
+            schema = {"type": ["number", "string"]}
         elif self.is_number:
             schema = {"type": ["integer" if self.type is int else "number", "string"]}
         else:
@@ -130,8 +145,8 @@ class Initializer:
         """Read an initializer off a function's signature and docstring.
 
         The function takes the facts of a tensor, then arguments by keyword only, each annotated as
-        a float, int, bool, str or Literal of strings, or as one of these or None. Raises
-        `InitializerError` if it does not.
+        a float, int, bool, str, Expression or Literal of strings, or as one of these or None.
+        Raises `InitializerError` if it does not.
         """
         name = name or str(getattr(function, "__name__", function))
         try:
@@ -247,10 +262,10 @@ def _parameter(owner: str, item: inspect.Parameter, hints: Mapping[str, Any]) ->
     if get_origin(annotation) is Literal:
         choices = get_args(annotation)
         annotation = str if all(isinstance(choice, str) for choice in choices) else None
-    if annotation not in (float, int, bool, str):
+    if annotation not in (float, int, bool, str, Expression):
         raise InitializerError(
             f"the argument `{item.name}` of the initializer {owner} must be annotated as a float, "
-            "int, bool, str or Literal of strings"
+            "int, bool, str, Expression or Literal of strings"
         )
     required = item.default is item.empty
     return Parameter(

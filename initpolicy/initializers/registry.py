@@ -7,7 +7,16 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
-from initpolicy.initializers import bases, kaiming, plain, structured, truncated, variance, xavier
+from initpolicy.initializers import (
+    bases,
+    formula,
+    kaiming,
+    plain,
+    structured,
+    truncated,
+    variance,
+    xavier,
+)
 from initpolicy.initializers.initializer import Initializer, InitializerError, suggestion
 from initpolicy.laws import Law
 
@@ -44,6 +53,7 @@ _BUILT_IN = {
         bases.stratified_uniform,
         bases.stratified_normal,
         bases.mimetic,
+        formula.formula,
     )
 }
 

@@ -13,6 +13,7 @@ from initpolicy.laws.bases import Dct, Fourier, Haar, Hadamard, Identity
 from initpolicy.laws.compose import Arranged, Stacked, ZeroRows
 from initpolicy.laws.delta import DeltaOrthogonal
 from initpolicy.laws.elementwise import Constant, Drawn, Normal, TruncatedNormal, Uniform
+from initpolicy.laws.formula import Formula
 from initpolicy.laws.frame import Frame
 from initpolicy.laws.mimetic import Mimetic
 from initpolicy.laws.orthogonal import Orthogonal
@@ -29,6 +30,7 @@ __all__ = [
     "Dirac",
     "Drawn",
     "Eye",
+    "Formula",
     "Fourier",
     "Frame",
     "Haar",

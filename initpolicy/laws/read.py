@@ -11,6 +11,7 @@ from initpolicy.laws.bases import Dct, Fourier, Haar, Hadamard, Identity
 from initpolicy.laws.compose import Arranged, Stacked, ZeroRows
 from initpolicy.laws.delta import DeltaOrthogonal
 from initpolicy.laws.elementwise import Constant, Normal, TruncatedNormal, Uniform
+from initpolicy.laws.formula import Formula
 from initpolicy.laws.frame import Frame
 from initpolicy.laws.mimetic import Mimetic
 from initpolicy.laws.orthogonal import Orthogonal
@@ -38,6 +39,7 @@ _LAWS: dict[str, type[Law]] = {
         Frame,
         Stratified,
         Mimetic,
+        Formula,
         Arranged,
         Stacked,
         ZeroRows,

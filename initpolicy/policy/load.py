@@ -367,7 +367,7 @@ class _Loading:
             self.error("IP108", error.message, error.hint, location)
             return None
         before = len(self.problems)
-        own = {parameter.name: parameter.is_number for parameter in initializer.parameters}
+        own = {item.name: item.is_number or item.is_formula for item in initializer.parameters}
         common = {key: value for key, value in arguments.items() if key in COMMON_ARGUMENTS}
         common = {key: value for key, value in common.items() if key not in own}
         rest = {key: value for key, value in arguments.items() if key not in common}
@@ -377,7 +377,7 @@ class _Loading:
             self.check_common(name, value, location)
         call = Call(
             fn,
-            self.arguments(rest, {name for name, is_number in own.items() if is_number}, location),
+            self.arguments(rest, {name for name, parsed in own.items() if parsed}, location),
             self.arguments(
                 common, {name for name in common if COMMON_ARGUMENTS[name].is_number}, location
             ),
@@ -387,7 +387,7 @@ class _Loading:
     def arguments(
         self, values: dict[str, Any], numeric: set[str], location: Location
     ) -> tuple[tuple[str, Argument], ...]:
-        """Parse the arguments that are numbers and are written as expressions."""
+        """Parse the arguments that are numbers or formulas and are written as expressions."""
         parsed: dict[str, Argument | None] = {
             name: self.expression(value, location)
             if name in numeric and isinstance(value, str)

@@ -5,6 +5,22 @@ a page beside this file, which `initpolicy explain CODE` prints.
 """
 
 from initpolicy.problems.pages import codes, page
-from initpolicy.problems.problem import InitPolicyError, Location, Problem, Severity, listed
+from initpolicy.problems.problem import (
+    InitPolicyError,
+    Location,
+    Problem,
+    Severity,
+    listed,
+    suggest,
+)
 
-__all__ = ["InitPolicyError", "Location", "Problem", "Severity", "codes", "listed", "page"]
+__all__ = [
+    "InitPolicyError",
+    "Location",
+    "Problem",
+    "Severity",
+    "codes",
+    "listed",
+    "page",
+    "suggest",
+]

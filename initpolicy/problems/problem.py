@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 Severity = Literal["error", "warning"]
@@ -21,6 +22,21 @@ def listed(items: Iterable[str], most: int = MOST_LISTED) -> str:
     names = list(items)
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def suggest(word: str, known: Iterable[str], n: int = 3) -> list[str]:
+    """Give the known words that a misspelt one may mean, best first.
+
+    >>> suggest("kaiming_norml", ["xavier_normal", "kaiming_normal", "orthogonal"], n=1)
+    ['kaiming_normal']
+    >>> suggest("linear", ["Linear", "Bilinear"])
+    ['Linear', 'Bilinear']
+    """
+    spellings: dict[str, list[str]] = {}
+    for candidate in sorted(set(known)):
+        spellings.setdefault(candidate.casefold(), []).append(candidate)
+    close = get_close_matches(word.casefold(), spellings, n=n)
+    return [spelling for folded in close for spelling in spellings[folded]][:n]
 
 
 @dataclass(frozen=True, order=True)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from initpolicy import initializers
+from initpolicy.expressions import close
 from initpolicy.initializers import InitializerError
 from initpolicy.laws import Arranged, Law, LawError, Stacked, ZeroRows
+from initpolicy.laws.formula import is_place
 from initpolicy.model import (
     Facts,
     FanError,
@@ -96,6 +98,8 @@ class Lowering:
 
 def _evaluated(call: Call, facts: Facts, scope: TensorScope) -> _Arguments:
     given = dict(call.common)
+    parameters = initializers.get(call.fn).parameters
+    formulas = {parameter.name for parameter in parameters if parameter.is_formula}
     try:
         if "layout" in given or "chunks" in given:
             layout = read_layout(str(given["layout"])) if "layout" in given else ""
@@ -105,7 +109,10 @@ def _evaluated(call: Call, facts: Facts, scope: TensorScope) -> _Arguments:
         else:
             layout, chunks, read = "", 1, facts
         return _Arguments(
-            own=tuple((name, _value(argument, scope)) for name, argument in call.arguments),
+            own=tuple(
+                (name, _closed(argument, scope) if name in formulas else _value(argument, scope))
+                for name, argument in call.arguments
+            ),
             facts=read,
             layout=letters_of(layout, facts.ndim) if layout else "",
             chunks=chunks,
@@ -142,6 +149,19 @@ def _made(fn: str, arguments: _Arguments, dtype: torch.dtype) -> Law:
 
 def _value(argument: Argument, scope: TensorScope) -> object:
     return _number(argument, scope) if isinstance(argument, Expression) else argument
+
+
+def _closed(argument: Argument, scope: TensorScope) -> Argument:
+    """Give a formula that reads nothing but indices and draws."""
+    if not isinstance(argument, Expression):
+        return argument
+    places = {name for name in argument.names if is_place(name)}
+    if taken := sorted(places.intersection(scope)):
+        raise ExpressionError(
+            f"{argument.text}: `{taken[0]}` is an index or a draw in formulas, and a capture or a "
+            "variable of the policy; give the latter another name"
+        )
+    return close(argument, places, scope, FUNCTIONS)
 
 
 def _number(argument: Argument, scope: TensorScope) -> float:

@@ -145,9 +145,7 @@ class _Resolving:
 
     def scope(self, slot: Slot, site: Site, captures: Mapping[str, int]) -> TensorScope:
         alias = site is not slot.sites[0]
-        return TensorScope(
-            site, slot.facts, captures, self.variables, self.neighbours, alias=alias
-        )
+        return TensorScope(site, slot.facts, captures, self.variables, self.neighbours, alias=alias)
 
     def holds(self, slot: Slot, site: Site, rule: Rule, captures: Mapping[str, int]) -> bool:
         """Whether the `where` of a rule holds for a tensor."""

@@ -226,7 +226,7 @@ def test_unknown_names():
     assert caught.value.hint == "did you mean `xavier_normal`?"
     with pytest.raises(InitializerError) as caught:
         get("zzz")
-    assert caught.value.hint.startswith("the initializers are constant, dirac, eye, ")
+    assert caught.value.hint.startswith("the initializers are constant, dct, ")
 
 
 def test_every_initializer_says_what_it_is():
@@ -293,7 +293,7 @@ def test_other_packages_are_asked_on_a_miss_only(installed):
         (
             "wrong",
             "the argument `std` of the initializer wrong must be annotated as a float, int, bool, "
-            "str or Literal of strings",
+            "str, Expression or Literal of strings",
         ),
         (
             "positional",

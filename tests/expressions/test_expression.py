@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initpolicy.policy.expression import Expression, ExpressionError
+from initpolicy.expressions.expression import Expression, ExpressionError
 
 SCOPE = {
     "n_layer": 12,
@@ -292,12 +292,14 @@ def test_an_expression_shows_what_it_reads():
         (
             "sqr(2)",
             'sqr(2): no function "sqr"; did you mean "sqrt"? '
-            "There are sqrt, log, exp, abs, ceil, floor, min, max, gain",
+            "There are sqrt, log, exp, abs, ceil, floor, sin, cos, tanh, log1p, expm1, min, max, "
+            "where, gain",
         ),
         (
             "print(2)",
             'print(2): no function "print". '
-            "There are sqrt, log, exp, abs, ceil, floor, min, max, gain",
+            "There are sqrt, log, exp, abs, ceil, floor, sin, cos, tanh, log1p, expm1, min, max, "
+            "where, gain",
         ),
         ("sqrt(1, 2)", "sqrt(1, 2): sqrt takes one number, not 2"),
         ("min(1)", "min(1): min takes two numbers or more, not 1"),

@@ -1,0 +1,7 @@
+"""Arithmetic in policies and laws: parsed once, evaluated for a tensor or for all its elements."""
+
+from initpolicy.expressions.arrays import evaluate_lanes
+from initpolicy.expressions.closing import LONGEST_CLOSED, close
+from initpolicy.expressions.expression import Expression, ExpressionError
+
+__all__ = ["LONGEST_CLOSED", "Expression", "ExpressionError", "close", "evaluate_lanes"]
