@@ -104,12 +104,13 @@ class Stratified(Law):
             return wrong
         rows, columns = _rows(tuple(values.shape))
         matrix = values.reshape(rows, columns).cpu()
+        exact = self.levels(values.numel())
         expected = torch.empty(values.numel(), dtype=tensor.dtype)
-        write_rounded(self.levels(values.numel()), expected)
+        write_rounded(exact, expected)
         expected = comparable(expected)
         limits = torch.finfo(tensor.dtype)
         slack = limits.eps * expected.abs().clamp(min=limits.smallest_normal)
-        slack += 8 * torch.finfo(torch.float64).eps * float(self.levels(values.numel()).abs().max())
+        slack += 8 * torch.finfo(torch.float64).eps * float(exact.abs().max())
         off = (matrix.flatten().sort().values - expected).abs() > slack
         if wrong := amiss(off, f"are not those of {self} when all are sorted"):
             return wrong

@@ -127,6 +127,17 @@ def test_haars_own_basis():
     np.testing.assert_array_equal(np.sign(matrix_of(Haar(), (8, 8))), expected)
 
 
+@pytest.mark.parametrize("columns", [1, 2, 5, 8])
+def test_redundant_haar_is_the_basis_moved_on(columns):
+    basis = np.array(haar_recursively(columns))
+    rows = 3 * columns + 1
+    matrix = matrix_of(Haar(), (rows, columns)) * math.sqrt(rows / columns)
+    for row in range(rows):
+        start, moved = row % columns, row // columns
+        expected = [basis[start][(j - moved) % columns] for j in range(columns)]
+        np.testing.assert_allclose(matrix[row], expected, atol=1e-14)
+
+
 @pytest.mark.parametrize("rows", [2, 3, 5, 8, 9, 24, 64])
 def test_hadamard_is_zero_by_scipy(rows):
     side = 2 ** math.ceil(math.log2(rows))
