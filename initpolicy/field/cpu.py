@@ -1,395 +1,51 @@
-"""The CPU backend: kernels that numba compiles. Every operation is listed in docs/draws.md.
-
-Importing this module imports numba; only a fill does it. The kernels release the GIL.
-
-What makes the loops vectorise: the table is a constant of the module, since as an argument it
-might overlap the output. It is read by 32-bit indices that are known to be good. Integers are
-wrapped to 32 bits after each operation, since numba widens them. Words go to a buffer that stays
-in the first-level cache, and a second loop maps them.
-"""
-# numba compiles these functions from their source: their types are numba's, not Python's.
-# pyright: basic, reportCallIssue=false, reportRedeclaration=false
+"""The CPU backend: calls the compiled kernels, which release the GIL."""
 
 from __future__ import annotations
 
+import ctypes
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 from initpolicy.field.draws import Constants, NormalConstants, UniformConstants
 from initpolicy.field.formats import Format
-from initpolicy.field.quantile import (
-    CUBIC_0,
-    CUBIC_2,
-    NEAR_OCTAVES,
-    SEGMENT_BITS,
-    STEP_BITS,
-    TAIL_OCTAVES,
-    first_row,
-    load_table,
-)
+from initpolicy.field.objects import BLOCK, Number, load
+from initpolicy.field.quantile import NEAR_OCTAVES, SEGMENT_BITS, TAIL_OCTAVES, first_row
 from initpolicy.field.stream import Stream
 
-u32, u64, i32, i64, f32 = np.uint32, np.uint64, np.int32, np.int64, np.float32
-
-NODES, SLOPES = load_table()
-STEP_SHIFT = i32(STEP_BITS)
-STEP_MASK = i32((1 << STEP_BITS) - 1)
-NORMAL_NEAR = i32(first_row(31, 64))
-NORMAL_TAIL = i32(first_row(31, 256) - (NEAR_OCTAVES << SEGMENT_BITS) - first_row(31, 64))
-HALF = f32(0.5)
-ONE = f32(1.0)
-TOP = u32(0x80000000)
-SIGN = i32(-0x80000000)
-TO_UNIT = f32(2.0**-31)
-M0, M1 = u64(0xD2511F53), u64(0xCD9E8D57)
-W0, W1 = u32(0x9E3779B9), u32(0xBB67AE85)
-THIRTY_TWO = u64(32)
-BLOCK = 256
-
-
-@intrinsic
-def fma(context, a, b, c):
-    """Return a * b + c, rounded once."""
-    real = types.float32
-    return real(real, real, real), lambda _, builder, __, args: builder.fma(*args)
-
-
-@intrinsic
-def as_float(context, a):
-    """Return the float32 with these bits."""
-    return types.float32(types.int32), lambda _, builder, __, args: builder.bitcast(
-        args[0], ir.FloatType()
-    )
-
-
-@intrinsic
-def as_bits(context, a):
-    """Return the bits of a float32."""
-    return types.int32(types.float32), lambda _, builder, __, args: builder.bitcast(
-        args[0], ir.IntType(32)
-    )
-
-
-@intrinsic
-def read(context, table, row):
-    """Return table[row] for a 32-bit row within the table, unchecked."""
-
-    def generate(context, builder, signature, args):
-        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
-        return builder.load(builder.gep(array.data, [args[1]]))
-
-    return table.dtype(table, types.int32), generate
-
-
-@intrinsic
-def prefer_wide_vectors(context):
-    """Let LLVM use 512-bit vectors in this kernel where the processor has them.
-
-    Its default of 256 bits spares other programs' clock; here it costs a tenth of the speed.
-    """
-
-    def generate(context, builder, _, __):
-        # llvmlite knows no attributes with values by name; a set of strings it is all the same.
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@intrinsic
-def expect_writes(context, array, start, stop):
-    """Ask for the cache lines of array[start:stop], while words are made.
-
-    Memory is then fetched behind the arithmetic: without it, large tensors take half as long again.
-    """
-
-    def generate(context, builder, signature, args):
-        values = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
-        byte, flag, size = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
-        prefetch = builder.module.declare_intrinsic(
-            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-        )
-        line = size(64 * 8 // signature.args[0].dtype.bitwidth)
-        with cgutils.for_range_slice(builder, args[1], args[2], line) as (index, _):
-            place = builder.bitcast(builder.gep(values.data, [index]), byte)
-            builder.call(prefetch, [place, flag(1), flag(3), flag(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, types.int64), generate
-
-
-def put(out, i, value):
-    """Store a float32, rounded to the format that the type of `out` stands for."""
-
-
-@overload(put, jit_options={"forceinline": True})
-def _put(out, i, value):
-    if out.dtype == types.uint16:
-
-        def store(out, i, value):  # bfloat16
-            bits = u32(as_bits(value))
-            out[i] = np.uint16(u32(bits + u32(0x7FFF) + ((bits >> u32(16)) & u32(1))) >> u32(16))
-
-    elif out.dtype == types.int16:
-
-        def store(out, i, value):  # float16
-            bits = as_bits(value)
-            sign = i32(i32(bits >> i32(16)) & i32(-0x8000))
-            out[i] = np.int16(_round(i32(bits & i32(0x7FFFFFFF)), i32(10), i32(-14)) | sign)
-
-    elif out.dtype == types.float64:
-
-        def store(out, i, value):
-            out[i] = np.float64(value)
-
-    else:
-
-        def store(out, i, value):
-            out[i] = value
-
-    return store
-
-
-@numba.njit(forceinline=True)
-def _round(size, mantissa, exponent):
-    """Round a positive float32's bits to a narrower format, nearest even; it must not overflow.
-
-    `mantissa` counts the format's stored bits; `exponent` is that of its smallest normal number.
-    """
-    cut = i32(i32(23) - mantissa)
-    # A normal number: add just under half of the last place, and the rest if that place is odd.
-    odd = i32(i32(size >> cut) & i32(1))
-    just_under = i32(i32(i32(1) << i32(cut - i32(1))) - i32(1))
-    rebased = i32(size - i32(i32(exponent + i32(126)) << i32(23)))
-    normal = i32(i32(i32(rebased + just_under) + odd) >> cut)
-    # A subnormal one: added to this power of two, it is rounded at the format's smallest unit.
-    magic = i32(i32(i32(exponent + i32(127)) + cut) << i32(23))
-    subnormal = i32(as_bits(f32(as_float(size) + as_float(magic))) - magic)
-    return subnormal if size < i32(i32(exponent + i32(127)) << i32(23)) else normal
-
-
-@numba.njit(forceinline=True)
-def _philox(counter, c2, c3, k0, k1):
-    """Philox4x32-10 of Salmon et al. 2011, in its own order of words."""
-    a, b, c, d = u32(counter), u32(counter >> THIRTY_TWO), c2, c3
-    for _ in range(10):
-        p0, p1 = u64(a) * M0, u64(c) * M1
-        a, b = u32(p1 >> THIRTY_TWO) ^ b ^ k0, u32(p1)
-        c, d = u32(p0 >> THIRTY_TWO) ^ d ^ k1, u32(p0)
-        k0, k1 = u32(k0 + W0), u32(k1 + W1)
-    return a, b, c, d
-
-
-@numba.njit(forceinline=True)
-def _fill_words(buffer, counter, quads, c2, c3, k0, k1):
-    for i in range(quads):
-        a, b, c, d = _philox(u64(counter + u64(i)), c2, c3, k0, k1)
-        buffer[4 * i] = a
-        buffer[4 * i + 1] = b
-        buffer[4 * i + 2] = c
-        buffer[4 * i + 3] = d
-
-
-@numba.njit(forceinline=True)
-def _interpolate(q, row, flip):
-    """Return |z| from a row of the table; q's lower bits are the step, backwards in the tail."""
-    step = f32(i32(i32(q ^ flip) & STEP_MASK))
-    z = read(NODES, row)
-    g = f32(step * read(SLOPES, row))
-    u = fma(g, fma(f32(z * z), CUBIC_2, CUBIC_0), f32(z * HALF))
-    return fma(g, fma(g, u, ONE), z)
-
-
-@numba.njit(forceinline=True)
-def _normal(word):
-    """Return the standard normal quantile at the middle of a word's interval."""
-    k = i32(word ^ TOP)
-    sign = i32(k >> i32(31))
-    m = i32(k ^ sign)
-    tail = i32(i32(m << i32(1)) >> i32(31))  # all ones where |x| > 1/2
-    q = as_bits(f32(i32(i32(i32(m ^ tail) << i32(1)) | i32(1))))
-    row = i32(i32(i32(q >> STEP_SHIFT) - NORMAL_NEAR) - i32(tail & NORMAL_TAIL))
-    return as_float(i32(as_bits(_interpolate(q, row, tail)) | i32(sign & SIGN)))
-
-
-@numba.njit(forceinline=True)
-def _truncated(word, law):
-    """Return the standard normal quantile of a word's place in an interval."""
-    w = u64(word)
-    carry = u64(u64(u64(law.low) * w + law.carry) >> THIRTY_TWO)
-    y = i64(u64(law.start + u64(u64(u64(law.high) * w) + carry)))
-    sign = i64(y >> i64(63))
-    m = i64(y ^ sign)
-    tail = i64(i64(m << i64(1)) >> i64(63))
-    q = as_bits(f32(i64(i64(i64(m ^ tail) << i64(1)) | i64(1))))
-    flip = i32(tail)
-    row = i32(i32(i32(q >> STEP_SHIFT) - law.near) - i32(flip & law.tail))
-    return as_float(i32(as_bits(_interpolate(q, row, flip)) | i32(i32(sign) & SIGN)))
-
-
-class Raw(NamedTuple):
-    """The words themselves."""
-
-
-class Uniform(NamedTuple):
-    """Constants of a uniform law."""
-
-    half: np.float32
-    mid: np.float32
-    least: np.float32
-    most: np.float32
-    plain: bool  # half / 2^31 is a normal number, and nothing needs clamping
-
-
-class Normal(NamedTuple):
-    """Constants of a normal law."""
-
-    std: np.float32
-    mean: np.float32
-
-
-class Truncated(NamedTuple):
-    """Constants of a truncated normal law."""
-
-    start: np.uint64  # the interval's start + floor(width / 2) // 2^32, modulo 2^64
-    high: np.uint32  # width // 2^32
-    low: np.uint32  # width % 2^32: 32 bits each, so that one instruction multiplies
-    carry: np.uint64  # floor(width / 2) % 2^32
-    near: np.int32  # what to subtract from a float32's upper bits in the near half,
-    tail: np.int32  # and what to subtract besides in the tail half
-    std: np.float32
-    mean: np.float32
-    least: np.float32
-    most: np.float32
-
-
-def _of(law, kind):
-    return getattr(law, "instance_class", None) is kind
-
-
-def convert(words, out, law):
-    """Map words to values; numba compiles the law's own loop."""
-
-
-@overload(convert, jit_options={"forceinline": True})
-def _convert(words, out, law):
-    if _of(law, Uniform):
-
-        def loop(words, out, law):
-            if law.plain:
-                scale = f32(law.half * TO_UNIT)
-                for i in range(words.size):
-                    x = f32(i32(i32(words[i] ^ TOP) | i32(1)))
-                    put(out, i, fma(x, scale, law.mid))
-            else:
-                for i in range(words.size):
-                    x = f32(i32(i32(words[i] ^ TOP) | i32(1)))
-                    value = fma(f32(x * TO_UNIT), law.half, law.mid)
-                    put(out, i, min(max(value, law.least), law.most))
-
-    elif _of(law, Normal):
-
-        def loop(words, out, law):
-            for i in range(words.size):
-                put(out, i, fma(_normal(words[i]), law.std, law.mean))
-
-    elif _of(law, Truncated):
-
-        def loop(words, out, law):
-            for i in range(words.size):
-                value = fma(_truncated(words[i], law), law.std, law.mean)
-                put(out, i, min(max(value, law.least), law.most))
-
-    else:
-
-        def loop(words, out, law):
-            for i in range(words.size):
-                out[i] = words[i]
-
-    return loop
-
-
-def _kernel(function):
-    """Compile on first use, without the GIL; keep the result on disk where a place is writable.
-
-    numba tries this package's directory, then the user's cache directory.
-    """
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no place to write
-        return numba.njit(nogil=True)(function)
-
-
-@_kernel
-def draw_runs(out, starts, stops, c2, c3, k0, k1, law):
-    """Draw runs of a stream into a flat array.
-
-    Args:
-        out: contiguous array of as many elements as the runs hold. Its type says the format:
-            float32, float64, uint16 for bfloat16, int16 for float16, uint32 for raw words.
-        starts: first indices of the runs, uint64.
-        stops: their ends, uint64.
-        c2: counter word 2 of the stream.
-        c3: counter word 3.
-        k0: key word 0.
-        k1: key word 1.
-        law: constants from `lower`, or `Raw()`.
-    """
-    prefer_wide_vectors()
-    buffer = np.empty(BLOCK, np.uint32)
-    done = 0
-    for run in range(starts.size):
-        index, left = starts[run], i64(stops[run] - starts[run])
-        skip = i64(index & u64(3))  # words of the first block that come before the run
-        while left > 0:
-            take = min(left, BLOCK - skip)
-            expect_writes(out, done, done + take)
-            _fill_words(buffer, u64(index >> u64(2)), (skip + take + 3) >> 2, c2, c3, k0, k1)
-            convert(buffer[skip : skip + take], out[done : done + take], law)
-            index, left, done, skip = u64(index + u64(take)), left - take, done + take, 0
-
-
-@_kernel
-def narrow_all(values, out, mantissa, exponent, negative_zero):
-    """Round float32 values to the codes of an 8-bit format."""
-    for i in range(values.size):
-        bits = as_bits(values[i])
-        size = _round(i32(bits & i32(0x7FFFFFFF)), mantissa, exponent)
-        sign = i32(i32(bits >> i32(24)) & i32(0x80))
-        out[i] = np.uint8(size | (sign if negative_zero or size else i32(0)))
+_RUNS = ("int64", "uint64*", "int64", "uint32*", "uint32", "uint32", "uint32", "uint32")
+LAWS: dict[str, tuple[str, ...]] = {
+    "raw": (),
+    "uniform": ("float32", "float32", "float32", "float32", "uint8"),
+    "normal": ("float32", "float32"),
+    "truncated": (*("uint64",) * 4, *("int32",) * 2, *("float32",) * 4),
+}
+_Words = ctypes.c_uint32 * BLOCK
 
 
 @lru_cache(maxsize=256)
-def lower(constants):
-    """Return the kernel's constants of a law."""
+def lower(constants: Constants | None) -> tuple[str, tuple[Number, ...]]:
+    """Return the entry of a law, and its constants in the order that the kernel takes them.
+
+    They are described where the kernels are: `Uniform`, `Normal` and `Truncated` of kernels.py.
+    """
+    if constants is None:
+        return "raw", ()
     if isinstance(constants, UniformConstants):
         numbers = (constants.half, constants.mid, constants.least, constants.most)
-        return Uniform(*map(f32, numbers), constants.plain)
+        return "uniform", (*numbers, int(constants.plain))
     if isinstance(constants, NormalConstants):
-        return Normal(f32(constants.std), f32(constants.mean))
+        return "normal", (constants.std, constants.mean)
     place = constants.interval
     near = first_row(63, NEAR_OCTAVES)
     tail = first_row(place.scale, TAIL_OCTAVES) - (NEAR_OCTAVES << SEGMENT_BITS)
     high, low = divmod(place.width, 1 << 32)
     half_high, half_low = divmod(place.width // 2, 1 << 32)
     whole = (place.start + half_high) % (1 << 64)
-    numbers = (constants.std, constants.mean, constants.least, constants.most)
-    return Truncated(
-        u64(whole),
-        u32(high),
-        u32(low),
-        u64(half_low),
-        i32(near),
-        i32(tail - near),
-        *map(f32, numbers),
-    )
+    scale = (constants.std, constants.mean, constants.least, constants.most)
+    return "truncated", (whole, high, low, half_low, near, tail - near, *scale)
 
 
 def draw(
@@ -401,22 +57,20 @@ def draw(
 ) -> None:
     """Draw runs of a stream into a flat array; without constants, draw the words themselves.
 
-    The array's type says the format, as `draw_runs` has it.
+    The array's type says the format: float32, float64, uint16 for bfloat16, int16 for float16,
+    uint32 for words.
     """
+    entry, numbers = lower(constants)
+    kernel = load(entry, (f"{out.dtype.name}*", *_RUNS, *LAWS[entry]))
     (k0, k1), (c2, c3) = stream.key, stream.high
-    law = Raw() if constants is None else lower(constants)
-    _call(draw_runs, out, starts, stops, u32(c2), u32(c3), u32(k0), u32(k1), law)
+    runs = np.concatenate([starts, stops])
+    kernel(
+        out.ctypes.data, out.size, runs.ctypes.data, starts.size, _Words(), c2, c3, k0, k1, *numbers
+    )
 
 
 def narrow(values: NDArray[np.float32], out: NDArray[np.uint8], target: Format) -> None:
     """Round float32 values to the codes of an 8-bit format."""
-    shape = i32(target.mantissa), i32(target.exponent), target.negative_zero
-    _call(narrow_all, values, out, *shape)
-
-
-def _call(kernel: Any, *args: Any) -> None:
-    """Call a kernel even if its compiled code cannot be saved: it is compiled by then."""
-    try:
-        kernel(*args)
-    except OSError:
-        kernel(*args)
+    kernel = load("narrow", ("float32*", "uint8*", "int64", "int32", "int32", "uint8"))
+    shape = target.mantissa, target.exponent, int(target.negative_zero)
+    kernel(values.ctypes.data, out.ctypes.data, values.size, *shape)

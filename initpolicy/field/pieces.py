@@ -102,13 +102,13 @@ class Piece:
         buffer = torch.empty(self.last - self.first, dtype=self.view.dtype, device=device)
         if buffer.dtype in FLOAT8:
             values = torch.empty_like(buffer, dtype=torch.float32)
-            self._draw_into(values, self.kernels or _numba())
+            self._draw_into(values, self.kernels or _cpu())
             if device.type == "cpu":
-                _numba().narrow(values.numpy(), array_of(buffer), format_of(buffer.dtype))
+                _cpu().narrow(values.numpy(), array_of(buffer), format_of(buffer.dtype))
             else:
                 buffer = values  # within the bounds of the dtype: copying rounds it
         else:
-            self._draw_into(buffer, self.kernels or _numba())
+            self._draw_into(buffer, self.kernels or _cpu())
         if self.view.device.type == "cpu":  # numpy copies in this thread alone
             np.copyto(array_of(self.view), array_of(buffer).reshape(tuple(self.view.shape)))
         else:
@@ -120,7 +120,7 @@ class Piece:
         kernels.draw(out, *runs, self.work.stream, self.work.constants)
 
 
-def _numba() -> Kernels:
+def _cpu() -> Kernels:
     from initpolicy.field import cpu
 
     return cpu
@@ -129,7 +129,7 @@ def _numba() -> Kernels:
 def _kernels_of(device: torch.device) -> Kernels | None:
     """Return the kernels that write to a device's memory; None if it gets copies of the CPU's."""
     if device.type == "cpu":
-        return _numba()
+        return _cpu()
     if device.type == "cuda" and find_spec("triton"):
         from initpolicy.field import cuda
 

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from initpolicy.field import cpu
+from initpolicy.field import kernels as compiled
 from initpolicy.field.draws import constants_of
 from initpolicy.field.formats import FLOAT8, format_of
 from initpolicy.field.pieces import array_of
@@ -12,13 +13,17 @@ from initpolicy.field.pieces import array_of
 
 @numba.njit(nogil=True)
 def convert(words, out, law):
-    cpu.convert(words, out, law)
+    compiled.convert(words, out, law)
 
 
 def values_of(words, draw, dtype):
     """What a law makes of these words, as a tensor of the dtype."""
     words = np.asarray(words, np.uint32)
-    law = cpu.lower(constants_of(draw, dtype))
+    entry, numbers = cpu.lower(constants_of(draw, dtype))
+    kind = {"uniform": compiled.Uniform, "normal": compiled.Normal}.get(entry, compiled.Truncated)
+    law = kind(*(getattr(np, t)(n) for t, n in zip(cpu.LAWS[entry], numbers, strict=True)))
+    if entry == "uniform":
+        law = law._replace(plain=bool(law.plain))
     out = torch.empty(len(words), dtype=torch.float32 if dtype in FLOAT8 else dtype)
     convert(words, array_of(out), law)
     if dtype not in FLOAT8:

@@ -1,0 +1,439 @@
+"""The CPU's kernels, which numba compiles. Every operation is listed in docs/draws.md.
+
+Importing this module imports numba. Only compiling does it: cpu.py runs what was compiled before.
+
+What makes the loops vectorise: the table is a constant of the module, since as an argument it
+might overlap the output. It is read by 32-bit indices that are known to be good. Integers are
+wrapped to 32 bits after each operation, since numba widens them. Words go to a buffer that stays
+in the first-level cache, and a second loop maps them.
+"""
+# numba compiles these functions from their source: their types are numba's, not Python's.
+# pyright: basic, reportCallIssue=false, reportRedeclaration=false, reportPrivateImportUsage=false
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic, overload
+
+from initpolicy.field.objects import BLOCK
+from initpolicy.field.quantile import (
+    CUBIC_0,
+    CUBIC_2,
+    NEAR_OCTAVES,
+    SEGMENT_BITS,
+    STEP_BITS,
+    first_row,
+    load_table,
+)
+
+u32, u64, i32, i64, f32 = np.uint32, np.uint64, np.int32, np.int64, np.float32
+
+NODES, SLOPES = load_table()
+STEP_SHIFT = i32(STEP_BITS)
+STEP_MASK = i32((1 << STEP_BITS) - 1)
+NORMAL_NEAR = i32(first_row(31, 64))
+NORMAL_TAIL = i32(first_row(31, 256) - (NEAR_OCTAVES << SEGMENT_BITS) - first_row(31, 64))
+HALF = f32(0.5)
+ONE = f32(1.0)
+TOP = u32(0x80000000)
+SIGN = i32(-0x80000000)
+TO_UNIT = f32(2.0**-31)
+M0, M1 = u64(0xD2511F53), u64(0xCD9E8D57)
+W0, W1 = u32(0x9E3779B9), u32(0xBB67AE85)
+THIRTY_TWO = u64(32)
+
+
+@intrinsic
+def fma(context, a, b, c):
+    """Return a * b + c, rounded once."""
+    real = types.float32
+    return real(real, real, real), lambda _, builder, __, args: builder.fma(*args)
+
+
+@intrinsic
+def as_float(context, a):
+    """Return the float32 with these bits."""
+    return types.float32(types.int32), lambda _, builder, __, args: builder.bitcast(
+        args[0], ir.FloatType()
+    )
+
+
+@intrinsic
+def as_bits(context, a):
+    """Return the bits of a float32."""
+    return types.int32(types.float32), lambda _, builder, __, args: builder.bitcast(
+        args[0], ir.IntType(32)
+    )
+
+
+@intrinsic
+def read(context, table, row):
+    """Return table[row] for a 32-bit row within the table, unchecked."""
+
+    def generate(context, builder, signature, args):
+        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
+        return builder.load(builder.gep(array.data, [args[1]]))
+
+    return table.dtype(table, types.int32), generate
+
+
+@intrinsic
+def prefer_wide_vectors(context):
+    """Let LLVM use 512-bit vectors in this kernel where the processor has them.
+
+    Its default of 256 bits spares other programs' clock; here it costs a tenth of the speed.
+    """
+
+    def generate(context, builder, _, __):
+        # llvmlite knows no attributes with values by name; a set of strings it is all the same.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def expect_writes(context, array, start, stop):
+    """Ask for the cache lines of array[start:stop], while words are made.
+
+    Memory is then fetched behind the arithmetic: without it, large tensors take half as long again.
+    """
+
+    def generate(context, builder, signature, args):
+        values = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
+        byte, flag, size = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
+        prefetch = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        )
+        line = size(64 * 8 // signature.args[0].dtype.bitwidth)
+        with cgutils.for_range_slice(builder, args[1], args[2], line) as (index, _):
+            place = builder.bitcast(builder.gep(values.data, [index]), byte)
+            builder.call(prefetch, [place, flag(1), flag(3), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), generate
+
+
+def put(out, i, value):
+    """Store a float32, rounded to the format that the type of `out` stands for."""
+
+
+@overload(put, jit_options={"forceinline": True})
+def _put(out, i, value):
+    if out.dtype == types.uint16:
+
+        def store(out, i, value):  # bfloat16
+            bits = u32(as_bits(value))
+            out[i] = np.uint16(u32(bits + u32(0x7FFF) + ((bits >> u32(16)) & u32(1))) >> u32(16))
+
+    elif out.dtype == types.int16:
+
+        def store(out, i, value):  # float16
+            bits = as_bits(value)
+            sign = i32(i32(bits >> i32(16)) & i32(-0x8000))
+            out[i] = np.int16(_round(i32(bits & i32(0x7FFFFFFF)), i32(10), i32(-14)) | sign)
+
+    elif out.dtype == types.float64:
+
+        def store(out, i, value):
+            out[i] = np.float64(value)
+
+    else:
+
+        def store(out, i, value):
+            out[i] = value
+
+    return store
+
+
+@numba.njit(forceinline=True)
+def _round(size, mantissa, exponent):
+    """Round a positive float32's bits to a narrower format, nearest even; it must not overflow.
+
+    `mantissa` counts the format's stored bits; `exponent` is that of its smallest normal number.
+    """
+    cut = i32(i32(23) - mantissa)
+    # A normal number: add just under half of the last place, and the rest if that place is odd.
+    odd = i32(i32(size >> cut) & i32(1))
+    just_under = i32(i32(i32(1) << i32(cut - i32(1))) - i32(1))
+    rebased = i32(size - i32(i32(exponent + i32(126)) << i32(23)))
+    normal = i32(i32(i32(rebased + just_under) + odd) >> cut)
+    # A subnormal one: added to this power of two, it is rounded at the format's smallest unit.
+    magic = i32(i32(i32(exponent + i32(127)) + cut) << i32(23))
+    subnormal = i32(as_bits(f32(as_float(size) + as_float(magic))) - magic)
+    return subnormal if size < i32(i32(exponent + i32(127)) << i32(23)) else normal
+
+
+@numba.njit(forceinline=True)
+def _philox(counter, c2, c3, k0, k1):
+    """Philox4x32-10 of Salmon et al. 2011, in its own order of words."""
+    a, b, c, d = u32(counter), u32(counter >> THIRTY_TWO), c2, c3
+    for _ in range(10):
+        p0, p1 = u64(a) * M0, u64(c) * M1
+        a, b = u32(p1 >> THIRTY_TWO) ^ b ^ k0, u32(p1)
+        c, d = u32(p0 >> THIRTY_TWO) ^ d ^ k1, u32(p0)
+        k0, k1 = u32(k0 + W0), u32(k1 + W1)
+    return a, b, c, d
+
+
+@numba.njit(forceinline=True)
+def _fill_words(buffer, counter, quads, c2, c3, k0, k1):
+    for i in range(quads):
+        a, b, c, d = _philox(u64(counter + u64(i)), c2, c3, k0, k1)
+        buffer[4 * i] = a
+        buffer[4 * i + 1] = b
+        buffer[4 * i + 2] = c
+        buffer[4 * i + 3] = d
+
+
+@numba.njit(forceinline=True)
+def _interpolate(q, row, flip):
+    """Return |z| from a row of the table; q's lower bits are the step, backwards in the tail."""
+    step = f32(i32(i32(q ^ flip) & STEP_MASK))
+    z = read(NODES, row)
+    g = f32(step * read(SLOPES, row))
+    u = fma(g, fma(f32(z * z), CUBIC_2, CUBIC_0), f32(z * HALF))
+    return fma(g, fma(g, u, ONE), z)
+
+
+@numba.njit(forceinline=True)
+def _normal(word):
+    """Return the standard normal quantile at the middle of a word's interval."""
+    k = i32(word ^ TOP)
+    sign = i32(k >> i32(31))
+    m = i32(k ^ sign)
+    tail = i32(i32(m << i32(1)) >> i32(31))  # all ones where |x| > 1/2
+    q = as_bits(f32(i32(i32(i32(m ^ tail) << i32(1)) | i32(1))))
+    row = i32(i32(i32(q >> STEP_SHIFT) - NORMAL_NEAR) - i32(tail & NORMAL_TAIL))
+    return as_float(i32(as_bits(_interpolate(q, row, tail)) | i32(sign & SIGN)))
+
+
+@numba.njit(forceinline=True)
+def _truncated(word, law):
+    """Return the standard normal quantile of a word's place in an interval."""
+    w = u64(word)
+    carry = u64(u64(u64(law.low) * w + law.carry) >> THIRTY_TWO)
+    y = i64(u64(law.start + u64(u64(u64(law.high) * w) + carry)))
+    sign = i64(y >> i64(63))
+    m = i64(y ^ sign)
+    tail = i64(i64(m << i64(1)) >> i64(63))
+    q = as_bits(f32(i64(i64(i64(m ^ tail) << i64(1)) | i64(1))))
+    flip = i32(tail)
+    row = i32(i32(i32(q >> STEP_SHIFT) - law.near) - i32(flip & law.tail))
+    return as_float(i32(as_bits(_interpolate(q, row, flip)) | i32(i32(sign) & SIGN)))
+
+
+class Raw(NamedTuple):
+    """The words themselves."""
+
+
+class Uniform(NamedTuple):
+    """Constants of a uniform law."""
+
+    half: np.float32
+    mid: np.float32
+    least: np.float32
+    most: np.float32
+    plain: bool  # half / 2^31 is a normal number, and nothing needs clamping
+
+
+class Normal(NamedTuple):
+    """Constants of a normal law."""
+
+    std: np.float32
+    mean: np.float32
+
+
+class Truncated(NamedTuple):
+    """Constants of a truncated normal law."""
+
+    start: np.uint64  # the interval's start + floor(width / 2) // 2^32, modulo 2^64
+    high: np.uint32  # width // 2^32
+    low: np.uint32  # width % 2^32: 32 bits each, so that one instruction multiplies
+    carry: np.uint64  # floor(width / 2) % 2^32
+    near: np.int32  # what to subtract from a float32's upper bits in the near half,
+    tail: np.int32  # and what to subtract besides in the tail half
+    std: np.float32
+    mean: np.float32
+    least: np.float32
+    most: np.float32
+
+
+def _of(law, kind):
+    return getattr(law, "instance_class", None) is kind
+
+
+def convert(words, out, law):
+    """Map words to values; numba compiles the law's own loop."""
+
+
+@overload(convert, jit_options={"forceinline": True})
+def _convert(words, out, law):
+    if _of(law, Uniform):
+
+        def loop(words, out, law):
+            if law.plain:
+                scale = f32(law.half * TO_UNIT)
+                for i in range(words.size):
+                    x = f32(i32(i32(words[i] ^ TOP) | i32(1)))
+                    put(out, i, fma(x, scale, law.mid))
+            else:
+                for i in range(words.size):
+                    x = f32(i32(i32(words[i] ^ TOP) | i32(1)))
+                    value = fma(f32(x * TO_UNIT), law.half, law.mid)
+                    put(out, i, min(max(value, law.least), law.most))
+
+    elif _of(law, Normal):
+
+        def loop(words, out, law):
+            for i in range(words.size):
+                put(out, i, fma(_normal(words[i]), law.std, law.mean))
+
+    elif _of(law, Truncated):
+
+        def loop(words, out, law):
+            for i in range(words.size):
+                value = fma(_truncated(words[i], law), law.std, law.mean)
+                put(out, i, min(max(value, law.least), law.most))
+
+    else:
+
+        def loop(words, out, law):
+            for i in range(words.size):
+                out[i] = words[i]
+
+    return loop
+
+
+@numba.njit
+def draw_runs(out, starts, stops, buffer, c2, c3, k0, k1, law):
+    """Draw runs of a stream into a flat array.
+
+    Args:
+        out: contiguous array of as many elements as the runs hold. Its type says the format:
+            float32, float64, uint16 for bfloat16, int16 for float16, uint32 for raw words.
+        starts: first indices of the runs, uint64.
+        stops: their ends, uint64.
+        buffer: room for BLOCK words, uint32.
+        c2: counter word 2 of the stream.
+        c3: counter word 3.
+        k0: key word 0.
+        k1: key word 1.
+        law: constants of the law.
+    """
+    prefer_wide_vectors()
+    done = 0
+    for run in range(starts.size):
+        index, left = starts[run], i64(stops[run] - starts[run])
+        skip = i64(index & u64(3))  # words of the first block that come before the run
+        while left > 0:
+            take = min(left, BLOCK - skip)
+            expect_writes(out, done, done + take)
+            _fill_words(buffer, u64(index >> u64(2)), (skip + take + 3) >> 2, c2, c3, k0, k1)
+            convert(buffer[skip : skip + take], out[done : done + take], law)
+            index, left, done, skip = u64(index + u64(take)), left - take, done + take, 0
+
+
+# What is compiled takes pointers and numbers, so that it can be called without numba. The runs are
+# one array: all starts, then all stops.
+
+
+def _raw(out, size, runs, count, buffer, c2, c3, k0, k1):
+    both, words = numba.carray(runs, (2 * count,)), numba.carray(buffer, (BLOCK,))
+    draw_runs(numba.carray(out, (size,)), both[:count], both[count:], words, c2, c3, k0, k1, Raw())
+
+
+def _uniform(out, size, runs, count, buffer, c2, c3, k0, k1, half, mid, least, most, plain):
+    both, words = numba.carray(runs, (2 * count,)), numba.carray(buffer, (BLOCK,))
+    law = Uniform(half, mid, least, most, plain != 0)
+    draw_runs(numba.carray(out, (size,)), both[:count], both[count:], words, c2, c3, k0, k1, law)
+
+
+def _standard(out, size, runs, count, buffer, c2, c3, k0, k1, std, mean):
+    both, words = numba.carray(runs, (2 * count,)), numba.carray(buffer, (BLOCK,))
+    law = Normal(std, mean)
+    draw_runs(numba.carray(out, (size,)), both[:count], both[count:], words, c2, c3, k0, k1, law)
+
+
+def _interval(
+    out,
+    size,
+    runs,
+    count,
+    buffer,
+    c2,
+    c3,
+    k0,
+    k1,
+    start,
+    high,
+    low,
+    carry,
+    near,
+    tail,
+    std,
+    mean,
+    least,
+    most,
+):
+    both, words = numba.carray(runs, (2 * count,)), numba.carray(buffer, (BLOCK,))
+    law = Truncated(start, high, low, carry, near, tail, std, mean, least, most)
+    draw_runs(numba.carray(out, (size,)), both[:count], both[count:], words, c2, c3, k0, k1, law)
+
+
+def _narrow(values, out, size, mantissa, exponent, negative_zero):
+    """Round float32 values to the codes of an 8-bit format."""
+    floats, codes = numba.carray(values, (size,)), numba.carray(out, (size,))
+    for i in range(size):
+        bits = as_bits(floats[i])
+        rounded = _round(i32(bits & i32(0x7FFFFFFF)), mantissa, exponent)
+        sign = i32(i32(bits >> i32(24)) & i32(0x80))
+        codes[i] = np.uint8(rounded | (sign if negative_zero or rounded else i32(0)))
+
+
+ENTRIES = {
+    "raw": _raw,
+    "uniform": _uniform,
+    "normal": _standard,
+    "truncated": _interval,
+    "narrow": _narrow,
+}
+
+
+def machine_code(entry: str, arguments: tuple[str, ...]) -> tuple[str, bytes]:
+    """Compile an entry for this machine; give the name of its symbol, and an object file.
+
+    `arguments` are names of numba's types, with a star behind those that are pointed to.
+    """
+    signature = tuple(
+        types.CPointer(getattr(types, name[:-1])) if name.endswith("*") else getattr(types, name)
+        for name in arguments
+    )
+    compiled = numba.njit([types.void(*signature)], no_cpython_wrapper=True, no_cfunc_wrapper=True)(
+        ENTRIES[entry]
+    )
+    (result,) = compiled.overloads.values()
+    (text,) = compiled.inspect_llvm().values()
+    symbol = result.fndesc.llvm_func_name
+    target = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+        codemodel="jitdefault",
+        jit=True,
+    )
+    module = llvm.parse_assembly(text)
+    # All that the entry does not call goes, with what only numba's own process could link.
+    for function in module.functions:
+        if not function.is_declaration and function.name != symbol:
+            function.linkage = "internal"
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.run(module, llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options()))
+    return symbol, target.emit_object(module)
