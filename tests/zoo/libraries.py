@@ -27,6 +27,23 @@ def timm() -> ModuleType:
     return timm
 
 
+def transformers() -> ModuleType:
+    """Import transformers, of which some models import torchvision."""
+    torchvision_models()
+    import transformers
+
+    transformers.logging.set_verbosity_error()  # of what small configurations lack
+    return transformers
+
+
+def diffusers() -> ModuleType:
+    """Import diffusers, which imports torchvision and transformers where it finds them."""
+    torchvision_models()
+    import diffusers
+
+    return diffusers
+
+
 def _declare_missing_operators() -> None:
     # The wheel's compiled operators do not load with a torch that was built otherwise, and
     # without them the import fails where it describes these two. No model here calls them.
