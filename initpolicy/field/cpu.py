@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from initpolicy.field.draws import Constants, NormalConstants, UniformConstants
 from initpolicy.field.formats import Format
-from initpolicy.field.objects import BLOCK, Number, load
+from initpolicy.field.objects import BLOCK, Kernel, Number, load
 from initpolicy.field.quantile import NEAR_OCTAVES, SEGMENT_BITS, TAIL_OCTAVES, first_row
 from initpolicy.field.stream import Stream
 
@@ -25,7 +25,6 @@ LAWS: dict[str, tuple[str, ...]] = {
 _Words = ctypes.c_uint32 * BLOCK
 
 
-@lru_cache(maxsize=256)
 def lower(constants: Constants | None) -> tuple[str, tuple[Number, ...]]:
     """Return the entry of a law, and its constants in the order that the kernel takes them.
 
@@ -60,17 +59,24 @@ def draw(
     The array's type says the format: float32, float64, uint16 for bfloat16, int16 for float16,
     uint32 for words.
     """
-    entry, numbers = lower(constants)
-    kernel = load(entry, (f"{out.dtype.name}*", *_RUNS, *LAWS[entry]))
+    kernel, numbers = _bound(constants, out.dtype)
     (k0, k1), (c2, c3) = stream.key, stream.high
-    runs = np.concatenate([starts, stops])
-    kernel(
-        out.ctypes.data, out.size, runs.ctypes.data, starts.size, _Words(), c2, c3, k0, k1, *numbers
-    )
+    runs = np.concatenate((starts, stops))
+    kernel(_address(out), out.size, _address(runs), starts.size, _Words(), c2, c3, k0, k1, *numbers)
+
+
+@lru_cache(maxsize=256)
+def _bound(constants: Constants | None, dtype: np.dtype[Any]) -> tuple[Kernel, tuple[Number, ...]]:
+    entry, numbers = lower(constants)
+    return load(entry, (f"{dtype}*", *_RUNS, *LAWS[entry])), numbers
+
+
+def _address(array: NDArray[Any]) -> int:
+    return array.__array_interface__["data"][0]  # half the cost of array.ctypes.data
 
 
 def narrow(values: NDArray[np.float32], out: NDArray[np.uint8], target: Format) -> None:
     """Round float32 values to the codes of an 8-bit format."""
     kernel = load("narrow", ("float32*", "uint8*", "int64", "int32", "int32", "uint8"))
     shape = target.mantissa, target.exponent, int(target.negative_zero)
-    kernel(values.ctypes.data, out.ctypes.data, values.size, *shape)
+    kernel(_address(values), _address(out), values.size, *shape)

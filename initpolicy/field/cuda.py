@@ -6,6 +6,7 @@ because every multiply-add is an explicit fma, fusion of others is off, and no l
 # Triton compiles these functions from their source: their types are Triton's, not Python's.
 # pyright: basic, reportMissingImports=false, reportCallIssue=false
 # pyright: reportIndexIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
