@@ -62,6 +62,9 @@ class Law(ABC):
     is_drawn: ClassVar[bool] = True
     """Whether the values depend on the stream."""
 
+    shares_stream: ClassVar[bool] = False
+    """Whether the law means something only beside another tensor that names the same stream."""
+
     @abstractmethod
     def __str__(self) -> str:
         """As a person reads it."""

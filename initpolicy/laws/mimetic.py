@@ -53,6 +53,7 @@ class Mimetic(Law):
     heads: int = 1
     gain: float = 1.0
     kind: ClassVar[str] = "mimetic"
+    shares_stream: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         settle(self, "alpha", "beta", "gain")

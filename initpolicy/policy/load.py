@@ -342,6 +342,13 @@ class _Loading:
     def value(self, value: Any, location: Location) -> Call | Keep | Chunks | None:
         if isinstance(value, toml.ChunksTable):
             parts = [self.part(part, location) for part in value.chunks]
+            if any(isinstance(part, Call) and "stream" in dict(part.common) for part in parts):
+                self.error(
+                    "IP109",
+                    "`stream` is of the whole tensor, and no part has one of its own",
+                    "take it out",
+                    location,
+                )
             kept = tuple(part for part in parts if part is not None)
             return Chunks(kept) if len(kept) == len(parts) else None
         return self.part(value, location)

@@ -67,8 +67,14 @@ class Lowering:
         if isinstance(value, Chunks):
             return self._stacked(value, slot, scope)
         law = self._law(value, slot.facts, slot.dtype, scope)
-        stream = dict(value.common).get("stream", "")
-        return Lowered(law, str(stream))
+        stream = str(dict(value.common).get("stream", ""))
+        if law.shares_stream and not stream:
+            raise LoweringError(
+                "IP206",
+                f"{value.fn} makes one matrix of two tensors, and they must draw it alike",
+                "give the rules of both tensors one `stream`",
+            )
+        return Lowered(law, stream)
 
     def _stacked(self, value: Chunks, slot: Slot, scope: TensorScope) -> Lowered:
         count = len(value.parts)

@@ -151,3 +151,12 @@ def test_a_complex_tensor_in_parts():
     apply(whole, '"normal"')
     apply(parts, '{ chunks = ["normal", "normal"] }')
     assert torch.equal(whole.w, parts.w)
+
+
+def test_streams_of_parts_and_of_mimetic_attention():
+    with pytest.raises(InitPolicyError, match="IP109 `stream` is of the whole tensor"):
+        apply(holding((4, 2)), '{ chunks = [0, { fn = "normal", stream = "s" }] }')
+    mimetic = '{ fn = "mimetic", part = "q", alpha = 0.7, beta = 0.7'
+    with pytest.raises(InitPolicyError, match="give the rules of both tensors one `stream`"):
+        apply(holding((4, 4)), f"{mimetic} }}")
+    assert apply(holding((4, 4)), f'{mimetic}, stream = "qk" }}')["w"].stream_name == "qk"
