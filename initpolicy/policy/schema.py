@@ -38,7 +38,12 @@ def schema() -> Schema:
     variables["propertyNames"] = {"pattern": pattern, "not": {"enum": sorted(RESERVED)}}
     known = [initializers.get(name) for name in initializers.names()]
     definitions["Part"] = _part(known)
-    definitions["ChunksTable"]["properties"]["chunks"]["items"] = {"$ref": "#/$defs/Part"}
+    definitions["ChunksTable"]["properties"]["chunks"]["items"] = {
+        "allOf": [
+            {"$ref": "#/$defs/Part"},
+            {"if": {"type": "object"}, "then": {"not": {"required": ["stream"]}}},
+        ]
+    }
     definitions["Value"] = {
         "anyOf": [{"$ref": "#/$defs/Part"}, {"$ref": "#/$defs/ChunksTable"}],
     }

@@ -87,7 +87,12 @@ parts = (
     | st.sampled_from(ALONE)
     | st.sampled_from(initializers.names()).flatmap(call)
 )
-values = parts | st.fixed_dictionaries({"chunks": st.lists(parts, min_size=1, max_size=3)})
+chunks = st.lists(
+    parts.filter(lambda part: not isinstance(part, dict) or "stream" not in part),
+    min_size=1,
+    max_size=3,
+)
+values = parts | st.fixed_dictionaries({"chunks": chunks})
 
 
 def selectors(globs: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
