@@ -21,6 +21,8 @@ sys.path.insert(0, str(HERE))
 from catalogue import CATALOGUE  # noqa: E402
 from harness import MOST_COMPARISONS, Architecture, compare  # noqa: E402
 
+import initpolicy  # noqa: E402
+
 HEAD = """# The zoo
 
 Architectures of other libraries, each with a policy that begins it as its library does. Written by
@@ -92,9 +94,14 @@ def try_out(globs: list[str]) -> None:
         for architecture in architectures:
             if not any(fnmatchcase(f"{library}/{architecture.name}", glob) for glob in globs):
                 continue
-            start = time.perf_counter()
-            found = compare(architecture)
-            print(f"{library}/{architecture.name}: {time.perf_counter() - start:.1f} s", found)
+            start = time.process_time()
+            try:
+                found = compare(architecture)
+            except initpolicy.InitPolicyError as error:
+                print(f"{library}/{architecture.name}: {error}", flush=True)
+                continue
+            spent = time.process_time() - start
+            print(f"{library}/{architecture.name}: {spent:.1f} s", found, flush=True)
             for failure in found.failures:
                 print("  FAIL", failure)
 
