@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
 import torch
 
 from initpolicy import field
-from initpolicy.laws import Law
-from initpolicy.model import Inventory, Slot
+from initpolicy.laws import Law, Stacked
+from initpolicy.model import Inventory, Slot, class_of
 from initpolicy.plans import Decision, Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
 
@@ -37,15 +38,29 @@ def carry_out(
             Problem("IP304", f"there are no draws {draws!r}", 'write "initpolicy" or "torch"')
         )
     slots = _fitting(plan, inventory)
+    computed = [job for job in slots if job[1].computed is not None]
+    _check_computed(plan.seed, computed)
     counting = _Counting(progress)
     try:
         with torch.no_grad():
             if draws == "torch":
-                for law, slot, _ in slots:
-                    law.write_torch(slot.tensor)
+                for law, slot, name in slots:
+                    if slot.computed is None:
+                        law.write_torch(slot.tensor)
+                    else:
+                        values = _present(slot, law)
+                        law.write_torch(values)
+                        slot.computed.assign(values, _seed_of(plan.seed, name))
                     counting(slot.tensor.nbytes)
             else:
-                _draw(plan.seed, slots, threads, counting)
+                for law, slot, name in computed:
+                    assert slot.computed is not None
+                    values = _drawn(plan.seed, law, slot, name)
+                    slot.computed.assign(values, _seed_of(plan.seed, name))
+                    counting(slot.tensor.nbytes)
+                plain = [job for job in slots if job[1].computed is None]
+                _draw(plan.seed, plain, threads, counting)
+            _refresh(plan.seed, slots, inventory)
     except KeyboardInterrupt:
         total = sum(slot.tensor.nbytes for _, slot, _ in slots)
         raise KeyboardInterrupt(
@@ -69,6 +84,8 @@ class _Counting:
 
 _Job = tuple[Law, Slot, str]  # what a tensor begins with, and the name of its stream
 
+_ROUNDING = 256  # units of precision by which, in norm, a computed tensor may come out otherwise
+
 _NO_STREAM = field.Stream((0, 0), (0, 0))
 
 
@@ -87,6 +104,78 @@ def _draw(seed: int, slots: list[_Job], threads: int | None, counting: _Counting
             counting(slot.tensor.nbytes)
 
 
+def _drawn(seed: int, law: Law, slot: Slot, name: str) -> torch.Tensor:
+    """Draw the values of a computed tensor, which has no memory of its own."""
+    values = _present(slot, law)
+    stream = field.stream(seed, name)
+    field.fill(law.fills(values, stream))
+    law.write(values, stream)
+    return values
+
+
+def _present(slot: Slot, law: Law) -> torch.Tensor:
+    """Memory for the values of a computed tensor; a law that keeps a part of them finds them."""
+    if isinstance(law, Stacked) and None in law.parts:
+        return slot.values().detach().clone()
+    return torch.empty(slot.shape, dtype=slot.dtype, device=slot.tensors[0].device)
+
+
+def _seed_of(seed: int, name: str) -> int:
+    """The seed for what a parametrization completes at random."""
+    return field.stream(seed, name, "parametrization").key[0]
+
+
+def _check_computed(seed: int, jobs: list[_Job]) -> None:
+    """Raise, before anything is written, if a module would compute other values than it is given.
+
+    Tried on copies, one after the other, with the values that are drawn again afterwards.
+    """
+    problems: list[Problem] = []
+    for law, slot, name in jobs:
+        assert slot.computed is not None
+        with torch.no_grad():
+            values = _drawn(seed, law, slot, name)
+            try:
+                found = slot.computed.attempt(values, _seed_of(seed, name))
+                wrong = _difference(values, found)
+            except Exception as error:  # whatever a user's right_inverse raises
+                wrong = str(error) or type(error).__name__
+        if wrong:
+            owner, original = slot.computed.originals[0]
+            problems.append(
+                Problem(
+                    "IP305",
+                    f"{slot.name} cannot be {law}: it is computed by {slot.computed.how}; {wrong}",
+                    "give it a law that it can follow, or write a rule on "
+                    f"`{original}` of {class_of(owner).__name__}, from which it is computed",
+                )
+            )
+    if problems:
+        raise InitPolicyError(problems)
+
+
+def _difference(wanted: torch.Tensor, found: torch.Tensor) -> str:
+    """Say how far values are from those that were wanted; empty if that is rounding."""
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return f"set so, it is {found.dtype} of shape {tuple(found.shape)}"
+    wide = torch.complex128 if wanted.is_complex() else torch.float64
+    distance = math.sqrt(float((found.to(wide) - wanted.to(wide)).abs().square().sum()))
+    size = math.sqrt(float(wanted.to(wide).abs().square().sum()))
+    if distance <= min(_ROUNDING * torch.finfo(wanted.dtype).eps, 0.03) * size:
+        return ""
+    if not math.isfinite(distance):
+        return "set so, it is NaN or infinite"
+    return f"set so, it differs by {distance:.2g}, and its norm is {size:.2g}"
+
+
+def _refresh(seed: int, jobs: list[_Job], inventory: Inventory) -> None:
+    """Renew what is computed from originals that were written themselves."""
+    written = {slot.sites[0].part_of for _, slot, _ in jobs}
+    for slot in inventory.slots:
+        if slot.computed is not None and slot.name in written:
+            slot.computed.refresh(_seed_of(seed, slot.name))
+
+
 def _fitting(plan: Plan, inventory: Inventory) -> list[_Job]:
     """The tensors to fill, each with its law; raises unless the plan fits the whole model."""
     problems = list(_misfits(plan, inventory))
@@ -98,7 +187,7 @@ def _fitting(plan: Plan, inventory: Inventory) -> list[_Job]:
         for decision in plan
         if decision.law is not None
     ]
-    on_meta = [slot.name for _, slot, _ in jobs if slot.tensor.is_meta]
+    on_meta = [slot.name for _, slot, _ in jobs if any(t.is_meta for t in slot.tensors)]
     if on_meta:
         raise InitPolicyError(
             Problem(

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import Parameter, is_lazy
 
+from initpolicy.model.computed import Computed, computed
 from initpolicy.model.errors import ModelError
 from initpolicy.model.facts import Facts
 from initpolicy.model.names import join, walk
@@ -34,6 +35,13 @@ class Site:
     kind: Kind
     persistent: bool
     """Whether `state_dict` holds the tensor under this name; always true of a parameter."""
+    part_of: str = field(default="", repr=False)
+    """The full name of the tensor that a module computes from this one, if one does."""
+
+    @property
+    def computed_local_name(self) -> str:
+        """The local name of the tensor that is computed from this one; empty if none is."""
+        return self.part_of.rpartition(".")[2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +55,8 @@ class Slot:
     """The canonical one first: parameters before buffers, in the order of `named_modules`."""
     measured: Facts | None = field(repr=False)
     """The facts, or None if the tensor is lazy: it has no shape before the first forward pass."""
+    computed: Computed | None = field(default=None, repr=False)
+    """How the tensor is computed from others, if it is; `tensor` has no memory then."""
 
     @property
     def name(self) -> str:
@@ -82,6 +92,15 @@ class Slot:
     def aliases(self) -> tuple[Site, ...]:
         """The names other than the canonical one."""
         return self.sites[1:]
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """What holds the values: the tensor itself, or those that it is computed from."""
+        return (self.tensor,) if self.computed is None else self.computed.tensors
+
+    def values(self) -> torch.Tensor:
+        """Give the values, computed if the tensor is; the model is left as it is."""
+        return self.tensor if self.computed is None else self.computed.attempt(None, 0)
 
     @property
     def lazy(self) -> bool:
@@ -165,14 +184,29 @@ def read(model: nn.Module) -> Inventory:
     # passes over a large model take longer than the reading.
     modules: dict[int, nn.Module] = {}
     names: dict[int, tuple[str, ...]] = {}
-    held: dict[int, torch.Tensor] = {}
-    sites: dict[int, tuple[Site, ...]] = {}
-    owners: dict[str, int] = {}
+    held: dict[Hashable, torch.Tensor] = {}
+    sites: dict[Hashable, tuple[Site, ...]] = {}
+    owners: dict[str, Hashable] = {}
+    made: dict[Hashable, Computed] = {}
+    parts: dict[tuple[int, str], str] = {}
     memory = _Memory()
     for module_name, module, wraps in walk(model):
         if not wraps:
             modules[id(module)] = module
             names[id(module)] = (*names.get(id(module), ()), module_name)
+        for one in computed(module):
+            name = join(module_name, one.local_name)
+            made_by = (id(module), one.local_name)
+            if made_by not in made:
+                made[made_by] = one
+                held[made_by] = one.outline()
+            owners[name] = made_by
+            is_parameter = any(isinstance(tensor, Parameter) for tensor in one.tensors)
+            kind = "parameter" if is_parameter else "buffer"
+            site = Site(name, module_name, module, one.local_name, kind, False)
+            sites[made_by] = (*sites.get(made_by, ()), site)
+            for owner, part in one.originals:  # which are met next, in this module or below it
+                parts[id(owner), part] = name
         for local_name, tensor, kind, persistent in tensors(module):
             name = join(module_name, local_name)
             identity = memory.identity(tensor)
@@ -185,12 +219,13 @@ def read(model: nn.Module) -> Inventory:
             owners[name] = identity
             if not others or (kind == "parameter" and all(o.kind == "buffer" for o in others)):
                 held[identity] = tensor
-            site = Site(name, module_name, module, local_name, kind, persistent)
+            part_of = parts.get((id(module), local_name), "") if parts else ""
+            site = Site(name, module_name, module, local_name, kind, persistent, part_of)
             sites[identity] = (*others, site)
     return Inventory(
         tuple(ModuleEntry(names[key], module) for key, module in modules.items()),
         tuple(
-            Slot(held[key], _parameters_first(hung), _measure(held[key]))
+            Slot(held[key], _parameters_first(hung), _measure(held[key]), made.get(key))
             for key, hung in sites.items()
         ),
     )

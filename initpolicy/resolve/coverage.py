@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from initpolicy.model import Inventory, Slot, declared
+from initpolicy.model import Inventory, Kind, Site, Slot, declared
 from initpolicy.policy.glob import NameSelector, TypeSelector, suggest
-from initpolicy.policy.model import Entry, Policy, Rule
+from initpolicy.policy.model import Entry, Keep, Policy, Rule
 from initpolicy.problems import Location, Problem, listed
-from initpolicy.resolve.matching import Matching
+from initpolicy.resolve.matching import Matching, names_whole
 
 
 def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Iterator[Problem]:
@@ -16,6 +16,14 @@ def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Itera
     spoken = {
         (match.index, match.entry.key) for matches in matching.by_site.values() for match in matches
     }
+    parts: dict[tuple[int, str], Site] = {}
+    computed: dict[int, dict[str, Kind]] = {}
+    for slot in inventory.slots:
+        for site in slot.sites:
+            if site.part_of:
+                parts[id(site.module), site.local_name] = site
+            if slot.computed is not None:
+                computed.setdefault(id(site.module), {})[site.local_name] = site.kind
     for index, rule in enumerate(policy.rules):
         if rule.optional:
             continue
@@ -32,14 +40,19 @@ def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Itera
                     rule.location,
                 )
             continue
-        names: dict[tuple[str, str], None] = {}
+        names: dict[tuple[str, str], Site | None] = {}
         for module in {id(one.module): one.module for one in selected}.values():
-            for local_name, kind in declared(module).items():
-                names[(local_name, kind)] = None
+            own = {**declared(module), **computed.get(id(module), {})}
+            for local_name, kind in own.items():
+                names[(local_name, kind)] = parts.get((id(module), local_name))
         for entry in rule.entries:
             # A parameter that is declared as None, such as the bias of Conv2d(bias=False), is
             # known to the module: a rule on it is no slip of the pen.
-            known = [name for name, kind in names if kind == entry.kind]
+            known = [
+                name
+                for (name, kind), part in names.items()
+                if kind == entry.kind and not (part and names_whole(entry, part))
+            ]
             if not any(entry.glob.match(name) is not None for name in known):
                 yield _no_tensor(rule, entry, known, len(selected))
 
@@ -106,6 +119,45 @@ def overridden(policy: Policy, inventory: Inventory, matching: Matching) -> Iter
                 rule.location,
                 "warning",
             )
+
+
+def left(inventory: Inventory, matching: Matching) -> Iterator[Slot]:
+    """The parameters that no rule covers.
+
+    A computed tensor is covered if all that it is computed from is, and the other way round.
+    """
+    parts: dict[str, list[Slot]] = {}
+    for slot in inventory.slots:
+        if slot.sites[0].part_of:
+            parts.setdefault(slot.sites[0].part_of, []).append(slot)
+    for slot in inventory.slots:
+        if slot.kind != "parameter" or matching.of(slot):
+            continue
+        whole = slot.sites[0].part_of
+        if slot.computed is not None and any(map(matching.of, parts.get(slot.name, ()))):
+            continue  # whatever part is not covered is named
+        if whole and (matching.by_site[whole] or not any(map(matching.of, parts[whole]))):
+            continue  # the computed tensor is covered, or is named
+        yield slot
+
+
+def both(inventory: Inventory, matching: Matching) -> Iterator[Problem]:
+    """Rules on a computed tensor, and on what it is computed from."""
+    for slot in inventory.slots:
+        part = matching.of(slot)
+        whole = matching.by_site[slot.sites[0].part_of] if slot.sites[0].part_of else ()
+        if not part or not whole:
+            continue
+        if isinstance(part[-1].entry.value, Keep) or isinstance(whole[-1].entry.value, Keep):
+            continue
+        name = slot.sites[0].part_of
+        yield Problem(
+            "IP214",
+            f"{name} is computed from {slot.name}: rule {whole[-1].rule} sets the one, and rule "
+            f"{part[-1].rule} the other",
+            f'set {name} to "keep" in a later rule, or leave {slot.name} to the rule on it',
+            part[-1].entry.location,
+        )
 
 
 def uncovered(policy: Policy, slots: Iterable[Slot]) -> Problem | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from initpolicy.model import Inventory, Site, Slot
+from initpolicy.model import Inventory, Site, Slot, class_of
 from initpolicy.policy.model import Entry, Policy, Rule
 
 
@@ -60,13 +60,13 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
     matching = Matching()
     rules_of: dict[str, list[tuple[int, Rule, Mapping[str, int]]]] = {}
     modules = list(inventory.named_modules())
-    type_of = {name: type(module) for name, module in modules}
+    type_of = {name: class_of(module) for name, module in modules}
     types = set(type_of.values())
     for index, rule in enumerate(policy.rules):
         selected: list[Selected] = []
         fitting = types if rule.type is None else {one for one in types if rule.type.match(one)}
         for name, module in modules if fitting else ():
-            if type(module) not in fitting:
+            if type_of[name] not in fitting:
                 continue
             captures = {} if rule.name is None else rule.name.match(name)
             if captures is None or not enclosed(rule, name, type_of):
@@ -81,7 +81,7 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
         for name, speaking in rules_of.items()
         if not any(captures or rule.where is not None for _, rule, captures in speaking)
     }
-    shared: dict[tuple[tuple[int, ...], str, str], Matches] = {}
+    shared: dict[tuple[tuple[int, ...], str, str, str], Matches] = {}
 
     def matches(slot: Slot, site: Site) -> Matches:
         found: list[Match] = []
@@ -98,7 +98,7 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
             if indices is None:
                 matching.by_site[site.name] = matches(slot, site)
                 continue
-            key = (indices, site.kind, site.local_name)
+            key = (indices, site.kind, site.local_name, site.computed_local_name)
             if key not in shared:
                 shared[key] = matches(slot, site)
             matching.by_site[site.name] = shared[key]
@@ -116,19 +116,28 @@ def enclosed(rule: Rule, name: str, type_of: Mapping[str, type]) -> bool:
     return False
 
 
+def names_whole(entry: Entry, site: Site) -> bool:
+    """Whether a key that names a part of a computed tensor names that tensor as well.
+
+    Then it speaks of the tensor, and not of its parts.
+    """
+    return bool(site.part_of) and entry.glob.match(site.computed_local_name) is not None
+
+
 class _Entries:
     """The entries of a rule that name a tensor; few names make up most of a model's tensors."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, str, str], list[tuple[Entry, dict[str, int]]]] = {}
+        self._known: dict[tuple[int, str, str, str], list[tuple[Entry, dict[str, int]]]] = {}
 
     def __call__(self, rule: Rule, site: Site) -> list[tuple[Entry, dict[str, int]]]:
-        key = (id(rule), site.kind, site.local_name)
+        key = (id(rule), site.kind, site.local_name, site.computed_local_name)
         if key not in self._known:
             self._known[key] = [
                 (entry, captures)
                 for entry in rule.entries
                 if entry.kind == site.kind
                 and (captures := entry.glob.match(site.local_name)) is not None
+                and not names_whole(entry, site)
             ]
         return self._known[key]

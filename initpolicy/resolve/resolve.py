@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from initpolicy.model import Facts, Inventory, ModelError, Site, Slot, read
+from initpolicy.model import Facts, Inventory, ModelError, Site, Slot, class_of, read
 from initpolicy.plans import Choice, Decision, Plan
 from initpolicy.policy.document import MAX_SEED
 from initpolicy.policy.expression import Expression, ExpressionError
@@ -110,11 +110,8 @@ class _Resolving:
             self.decision(slot, matching) for slot in self.inventory.slots if not slot.lazy
         )
         self.problems += coverage.overridden(self.policy, self.inventory, matching)
-        left = [
-            slot
-            for slot in self.inventory.slots
-            if slot.kind == "parameter" and not matching.of(slot)
-        ]
+        self.problems += coverage.both(self.inventory, matching)
+        left = coverage.left(self.inventory, matching)
         if (problem := coverage.uncovered(self.policy, left)) is not None:
             self.problems.append(problem)
         self.problems += self.summed_up()
@@ -167,6 +164,16 @@ class _Resolving:
         matches = matching.of(slot)
         winner = matches[-1] if matches else None
         lowered = self.lowered(winner, slot, site) if winner else None
+        if winner and lowered and slot.computed is not None and slot.computed.obstacle:
+            self.repeat(
+                "IP215",
+                f"rule {winner.rule}: `{winner.entry.key}`",
+                f"it is computed, and cannot be set: {slot.computed.obstacle}; write a rule on "
+                f"`{slot.computed.originals[0][1]}` of "
+                f"{type(slot.computed.originals[0][0]).__name__}, from which it is computed",
+                winner.entry.location,
+                site.name,
+            )
         if len(slot.sites) > 1:
             self.compare_aliases(slot, matching, lowered)
         return Decision(
@@ -174,7 +181,7 @@ class _Resolving:
             kind=site.kind,
             shape=facts.shape,
             dtype=facts.dtype,
-            module_type=type(site.module).__name__,
+            module_type=class_of(site.module).__name__,
             law=lowered.law if lowered else None,
             winner=self.choice(winner) if winner else None,
             losers=tuple(self.choice(match) for match in matches[-2::-1]),

@@ -252,9 +252,9 @@ def test_lazy_tensors_have_no_shape_yet() -> None:
     assert read(model).slots[0].shape == (3, 4)
 
 
-def test_parametrized_weights_are_listed_as_torch_does() -> None:
+def test_a_computed_weight_comes_before_what_torch_lists() -> None:
     model = nn.Sequential(parametrizations.weight_norm(nn.Linear(2, 2)))
-    assert names(model) == [name for name, _ in model.named_parameters()]
+    assert names(model) == ["0.weight", *(name for name, _ in model.named_parameters())]
     assert "0.parametrizations.weight.original0" in names(model)
 
 
