@@ -7,7 +7,8 @@ from pathlib import Path
 
 from harness import Architecture
 
-MODULES = sorted(file.stem for file in Path(__file__).parent.glob("zoo_*.py"))
+MODULES = [import_module(file.stem) for file in sorted(Path(__file__).parent.glob("zoo_*.py"))]
 CATALOGUE: dict[str, list[Architecture]] = {
-    module.TITLE: module.ARCHITECTURES for module in map(import_module, MODULES)
+    module.TITLE: module.ARCHITECTURES for module in MODULES
 }
+NOTES: dict[str, str] = {module.TITLE: module.NOTE for module in MODULES if hasattr(module, "NOTE")}

@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 import initpolicy
 from initpolicy.laws import TruncatedNormal
@@ -147,12 +148,15 @@ def judge(
     compared: list[str] = []
     for name in theirs[0]:
         decision = plan.by_name.get(name)
+        original = is_original(name, plan)
         if any(fnmatchcase(name, glob) for glob in unset or {}):
             result.unset += 1
             if any(bool(torch.isnan(comparable(model[name])).any()) for model in ours):
                 result.fail(name, "the policy leaves it unset")
             continue
-        if decision is not None and decision.winner is None:
+        if original:  # what its law makes of it is no law of its own
+            decision = None
+        elif decision is not None and decision.winner is None:
             result.fail(name, "no rule covers it")
             continue
         their, our = ([flat(model[name]) for model in side] for side in (theirs, ours))
@@ -176,7 +180,8 @@ def judge(
             continue
         if free is None:
             continue
-        compared.append(name)
+        if not original:  # one of them may be a copy of what is computed from it
+            compared.append(name)
         result.random += 1
         law = None if decision is None else decision.law
         if law is not None:
@@ -386,7 +391,21 @@ def described(models: list[Array], where: str = "in the library") -> str:
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    """Give parameters, buffers, and what parametrizations compute from them."""
+    computed = {
+        f"{module_name}.{name}": getattr(module, name).detach()
+        for module_name, module in model.named_modules()
+        if is_parametrized(module)
+        for name in module.parametrizations
+    }
+    return {**dict(model.named_parameters()), **dict(model.named_buffers()), **computed}
+
+
+def is_original(name: str, plan: initpolicy.Plan) -> bool:
+    """Whether a tensor is one that a parametrization computes another from, which is filled."""
+    owner, _, rest = name.partition(".parametrizations.")
+    decision = plan.by_name.get(f"{owner}.{rest.partition('.')[0]}") if rest else None
+    return decision is not None and decision.law is not None
 
 
 def poison(model: nn.Module, plan: initpolicy.Plan) -> None:
@@ -394,7 +413,7 @@ def poison(model: nn.Module, plan: initpolicy.Plan) -> None:
     filled = {name for name, decision in plan.by_name.items() if decision.law is not None}
     with torch.no_grad():
         for name, tensor in tensors(model).items():
-            if name in filled or name not in plan.by_name:
+            if name in filled or name not in plan.by_name or is_original(name, plan):
                 floating = tensor.is_floating_point() or tensor.is_complex()
                 tensor.fill_(math.nan if floating else tensor.dtype is torch.bool or 119)
 

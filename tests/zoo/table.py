@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
-from catalogue import CATALOGUE  # noqa: E402
+from catalogue import CATALOGUE, NOTES  # noqa: E402
 from harness import MOST_COMPARISONS, Architecture, compare  # noqa: E402
 
 import initpolicy  # noqa: E402
@@ -48,7 +48,8 @@ def main(globs: list[str]) -> None:
     lines = [HEAD]
     comparisons = values = count = 0
     for library, architectures in CATALOGUE.items():
-        lines.append(f"## {library}\n\n" + row(*COLUMNS) + row(*(["---"] * len(COLUMNS))))
+        note = f"{NOTES[library]}\n" if library in NOTES else ""
+        lines.append(f"## {library}\n\n{note}" + row(*COLUMNS) + row(*(["---"] * len(COLUMNS))))
         for architecture in architectures:
             found = result(library, architecture)
             lines[-1] += row(*cells(found))
@@ -74,7 +75,11 @@ def cells(found: dict[str, Any]) -> tuple[str, ...]:
     equal = str(found["equal"]) + (f" ~ {found['rounded']}" if found["rounded"] else "")
     agreement = [f"{equal} equal", f"{found['random']} same law"]
     agreement += [f"{found[kind]} {kind}" for kind in ("kept", "unset") if found[kind]]
-    return found["name"], link, str(found["tensors"]), ", ".join(agreement), found["remark"]
+    remarks = [found["remark"]] if found["remark"] else []
+    if count := found["outliers"]:
+        remarks.append(f"{count} of the library's values lie at a bound, far out: left aside")
+    tensors = str(found["tensors"])
+    return found["name"], link, tensors, ", ".join(agreement), "; ".join(remarks)
 
 
 def row(*texts: str) -> str:
