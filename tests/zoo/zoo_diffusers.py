@@ -46,6 +46,7 @@ def model(
     arguments: Mapping[str, Any],
     *,
     copies: int = 2,
+    unset: Mapping[str, str] | None = None,
     remark: str = "",
     quick: bool = False,
     **more: Any,
@@ -53,7 +54,9 @@ def model(
     def build() -> nn.Module:
         return getattr(diffusers(), name)(**{**arguments, **more})
 
-    return Architecture(title, build, "diffusers", None, copies, remark=remark, quick=quick)
+    return Architecture(
+        title, build, "diffusers", None, copies, unset or {}, remark=remark, quick=quick
+    )
 
 
 ARCHITECTURES = [
@@ -155,5 +158,124 @@ ARCHITECTURES = [
         CASCADE,
         remark="it defines an initialization, of Xavier and zeros, and never calls it: "
         "PyTorch's defaults remain",
+    ),
+    model(
+        "UNet3DConditionModel",
+        "UNet3DConditionModel",
+        CONDITIONED,
+        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+        remark="last convolutions through time begin at 0",
+    ),
+    model(
+        "MotionAdapter",
+        "MotionAdapter",
+        {},
+        block_out_channels=(16, 32),
+        motion_layers_per_block=1,
+        motion_num_attention_heads=2,
+        motion_norm_num_groups=8,
+    ),
+    model("T2IAdapter", "T2IAdapter", {}, channels=[16, 32], num_res_blocks=1, downscale_factor=4),
+    model(
+        "AutoencoderTiny",
+        "AutoencoderTiny",
+        {},
+        encoder_block_out_channels=(16, 16),
+        decoder_block_out_channels=(16, 16),
+        num_encoder_blocks=(1, 2),
+        num_decoder_blocks=(2, 1),
+    ),
+    model(
+        "AutoencoderDC",
+        "AutoencoderDC",
+        {
+            f"{side}_{what}": value
+            for side in ("encoder", "decoder")
+            for what, value in {
+                "block_types": ("ResBlock", "EfficientViTBlock"),
+                "block_out_channels": (16, 16),
+                "qkv_multiscales": ((), (5,)),
+                "layers_per_block": (1, 1),
+            }.items()
+        },
+        latent_channels=4,
+        attention_head_dim=8,
+        downsample_block_type="conv",
+        upsample_block_type="interpolate",
+    ),
+    model(
+        "PriorTransformer",
+        "PriorTransformer",
+        {},
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=2,
+        embedding_dim=24,
+        num_embeddings=7,
+        additional_embeddings=4,
+    ),
+    model(
+        "AuraFlow",
+        "AuraFlowTransformer2DModel",
+        TRANSFORMER,
+        sample_size=8,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        joint_attention_dim=24,
+        caption_projection_dim=32,
+        pos_embed_max_size=64,
+    ),
+    model(
+        "Lumina-Next",
+        "LuminaNextDiT2DModel",
+        {},
+        sample_size=8,
+        hidden_size=32,
+        num_layers=2,
+        num_attention_heads=2,
+        num_kv_heads=1,
+        multiple_of=16,
+        cross_attention_dim=24,
+        unset={"pad_token": "left at torch.empty"},
+        remark="pad_token is left at torch.empty; 0 here",
+    ),
+    model(
+        "Sana",
+        "SanaTransformer2DModel",
+        {},
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=16,
+        cross_attention_dim=32,
+        caption_channels=24,
+        sample_size=8,
+    ),
+    model(
+        "LTX-Video",
+        "LTXVideoTransformer3DModel",
+        {},
+        in_channels=8,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        cross_attention_dim=32,
+        num_layers=2,
+        caption_channels=24,
+    ),
+    model(
+        "Wan",
+        "WanTransformer3DModel",
+        {},
+        copies=3,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=4,
+        text_dim=24,
+        freq_dim=32,
+        ffn_dim=48,
+        num_layers=2,
     ),
 ]

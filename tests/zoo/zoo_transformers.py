@@ -94,6 +94,10 @@ DETR = {
 }
 
 FLOAT32 = "the library computes sinusoids in float32"
+LOST = (
+    "the library's N(0, 2 / sqrt(fan_in)) for the convolution under weight norm is lost: "
+    "PyTorch's uniform default remains"
+)
 
 
 def model(
@@ -126,6 +130,21 @@ def detector(title: str, name: str, stages: list[str], remark: str = "") -> Arch
         return getattr(library, f"{name}ForObjectDetection")(config)
 
     return Architecture(title, build, "detr", remark=remark)
+
+
+def real_time_detector() -> nn.Module:
+    library = transformers()
+    backbone = library.RTDetrResNetConfig(
+        **{**RESNET, **PYRAMID}, layer_type="basic", out_features=["stage2", "stage3", "stage4"]
+    )
+    config = library.RTDetrConfig(
+        backbone_config=backbone,
+        **{**DETR, "decoder_layers": 3},
+        encoder_hidden_dim=32,
+        encoder_in_channels=[24, 32, 40],
+        decoder_in_channels=[32, 32, 32],
+    )
+    return library.RTDetrForObjectDetection(config)
 
 
 def encoder(title: str, name: str, config: str, quick: bool = False, **more: Any) -> Architecture:
@@ -172,6 +191,21 @@ ENCODERS = [
     encoder("FNet", "FNetForMaskedLM", "FNetConfig"),
     encoder("Longformer", "LongformerForMaskedLM", "LongformerConfig", attention_window=8),
     encoder("BigBird", "BigBirdForMaskedLM", "BigBirdConfig"),
+    encoder(
+        "MobileBERT",
+        "MobileBertForMaskedLM",
+        "MobileBertConfig",
+        embedding_size=24,
+        intra_bottleneck_size=16,
+        true_hidden_size=16,
+    ),
+    encoder(
+        "SqueezeBERT",
+        "SqueezeBertForMaskedLM",
+        "SqueezeBertConfig",
+        embedding_size=32,
+        **{f"{part}_groups": 2 for part in ("q", "k", "v", "intermediate", "output")},
+    ),
     model(
         "XLNet",
         "xlnet",
@@ -292,6 +326,14 @@ DECODERS = [
         v_head_dim=16,
         first_k_dense_replace=1,
     ),
+    model(
+        "RecurrentGemma",
+        "recurrent-gemma",
+        "RecurrentGemmaForCausalLM",
+        "RecurrentGemmaConfig",
+        {**STATES, "num_attention_heads": 2, "intermediate_size": 48, "lru_width": 32},
+        block_types=["recurrent", "recurrent", "attention"],
+    ),
     model("Mamba", "mamba", "MambaForCausalLM", "MambaConfig", STATES, state_size=8),
     model(
         "Mamba, with rescaled residuals",
@@ -314,6 +356,14 @@ DECODERS = [
         num_heads=4,
         head_dim=16,
         n_groups=2,
+    ),
+    model(
+        "Falcon Mamba",
+        "mamba",
+        "FalconMambaForCausalLM",
+        "FalconMambaConfig",
+        STATES,
+        state_size=8,
     ),
     model(
         "RWKV",
@@ -468,6 +518,29 @@ IMAGES = [
         neck_hidden_sizes=[16, 16, 32, 32],
         fusion_hidden_size=16,
     ),
+    vision(
+        "ViT-MAE",
+        "ViTMAEForPreTraining",
+        "ViTMAEConfig",
+        VIT,
+        decoder_hidden_size=24,
+        decoder_num_hidden_layers=1,
+        decoder_num_attention_heads=2,
+        decoder_intermediate_size=32,
+        remark="its sines and cosines, and Xavier for patches, are lost: frozen positions are 0",
+    ),
+    vision(
+        "VideoMAE",
+        "VideoMAEForVideoClassification",
+        "VideoMAEConfig",
+        VIT,
+        num_frames=2,
+        use_mean_pooling=True,
+    ),
+    vision(
+        "TimeSformer", "TimesformerForVideoClassification", "TimesformerConfig", VIT, num_frames=2
+    ),
+    vision("AST", "ASTForAudioClassification", "ASTConfig", VIT, max_length=32, num_mel_bins=16),
     vision("Swin", "SwinForImageClassification", "SwinConfig", SWIN),
     vision("Swin V2", "Swinv2ForImageClassification", "Swinv2Config", SWIN),
     vision(
@@ -523,6 +596,12 @@ IMAGES = [
     vision(
         "RegNet", "RegNetForImageClassification", "RegNetConfig", RESNET, copies=6, groups_width=8
     ),
+    Architecture(
+        "RT-DETR",
+        real_time_detector,
+        "rt-detr",
+        remark="weights of batch normalization are N(0, 0.01) but in the backbone, and not 1",
+    ),
     detector("DETR", "Detr", ["stage4"]),
     detector("Conditional DETR", "ConditionalDetr", ["stage4"]),
     detector(
@@ -534,6 +613,28 @@ IMAGES = [
 ]
 
 SPEECHES = [
+    model(
+        "wav2vec 2.0, pretraining",
+        "wav2vec2",
+        "Wav2Vec2ForPreTraining",
+        "Wav2Vec2Config",
+        WAV2VEC2,
+        codevector_dim=16,
+        num_codevectors_per_group=20,
+        proj_codevector_dim=24,
+        remark=LOST,
+    ),
+    model("wav2vec 2.0", "wav2vec2", "Wav2Vec2ForCTC", "Wav2Vec2Config", WAV2VEC2, remark=LOST),
+    model("WavLM", "wav2vec2", "WavLMForCTC", "WavLMConfig", WAV2VEC2, remark=LOST),
+    model(
+        "HuBERT",
+        "hubert",
+        "HubertForCTC",
+        "HubertConfig",
+        WAV2VEC2,
+        remark="kaiming_normal for the convolution under weight norm is lost: "
+        "PyTorch's uniform default remains",
+    ),
     model(
         "data2vec, audio",
         "wav2vec2",
