@@ -61,8 +61,8 @@ def main(globs: list[str]) -> None:
         raise SystemExit(f"{comparisons} comparisons are more than the joint rate allows for")
     lines[0] += (
         f"{count} architectures, {values / 1e6:.0f} million random values, {comparisons:,} "
-        "comparisons. Each\nalarms at p < 1e-12, so that one false alarm among all has a chance below "
-        "1e-6.\n\n"
+        "comparisons. Each\nalarms at p < 1e-12, so that one false alarm among all has a chance "
+        "below 1e-6.\n\n"
     )
     (ROOT / "docs" / "zoo.md").write_text("".join(lines).rstrip() + "\n", encoding="utf-8")
 
