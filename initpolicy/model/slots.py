@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import nn
@@ -232,12 +232,12 @@ def read(model: nn.Module) -> Inventory:
 
 
 def _measure(tensor: torch.Tensor) -> Facts | None:
-    return None if is_lazy(tensor) else Facts(tuple(tensor.shape), _dtype_name(tensor.dtype))
+    return None if is_lazy(tensor) else _facts(tensor.shape, tensor.dtype)
 
 
-@cache
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+@lru_cache(maxsize=4096)  # few shapes make up most of a model
+def _facts(shape: torch.Size, dtype: torch.dtype) -> Facts:
+    return Facts(tuple(shape), str(dtype).removeprefix("torch."))
 
 
 def _parameters_first(sites: tuple[Site, ...]) -> tuple[Site, ...]:

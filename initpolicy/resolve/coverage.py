@@ -40,12 +40,15 @@ def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Itera
                     rule.location,
                 )
             continue
+        silent = [entry for entry in rule.entries if (index, entry.key) not in spoken]
+        if not silent:
+            continue
         names: dict[tuple[str, str], Site | None] = {}
         for module in {id(one.module): one.module for one in selected}.values():
             own = {**declared(module), **computed.get(id(module), {})}
             for local_name, kind in own.items():
                 names[(local_name, kind)] = parts.get((id(module), local_name))
-        for entry in rule.entries:
+        for entry in silent:
             # A parameter that is declared as None, such as the bias of Conv2d(bias=False), is
             # known to the module: a rule on it is no slip of the pen.
             known = [
