@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 
 from initpolicy import field
-from initpolicy.laws import Law, Stacked
+from initpolicy.laws import Law, LawError, Stacked
+from initpolicy.laws.from_file import files_of
 from initpolicy.model import Inventory, Slot, class_of
 from initpolicy.plans import Decision, Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
@@ -38,6 +39,7 @@ def carry_out(
             Problem("IP304", f"there are no draws {draws!r}", 'write "initpolicy" or "torch"')
         )
     slots = _fitting(plan, inventory)
+    _check_files(slots)
     computed = [job for job in slots if job[1].computed is not None]
     _check_computed(plan.seed, computed)
     counting = _Counting(progress)
@@ -102,6 +104,19 @@ def _draw(seed: int, slots: list[_Job], threads: int | None, counting: _Counting
         law.write(slot.tensor, stream)
         if not filled:
             counting(slot.tensor.nbytes)
+
+
+def _check_files(jobs: list[_Job]) -> None:
+    """Raise unless every file still has what the plan takes from it."""
+    problems: list[Problem] = []
+    for law, slot, _ in jobs:
+        if any(True for _ in files_of(law)):
+            try:
+                law.validate(slot.shape, slot.dtype)
+            except LawError as error:
+                problems.append(Problem("IP216", f"{slot.name}: {error.message}", error.hint))
+    if problems:
+        raise InitPolicyError(problems)
 
 
 def _drawn(seed: int, law: Law, slot: Slot, name: str) -> torch.Tensor:

@@ -8,17 +8,21 @@ N(0, 0.08333)
 from initpolicy.initializers.gain import gain
 from initpolicy.initializers.initializer import (
     ArgumentProblem,
+    FileName,
     Initializer,
     InitializerError,
     Parameter,
+    Template,
 )
 from initpolicy.initializers.registry import get, names
 
 __all__ = [
     "ArgumentProblem",
+    "FileName",
     "Initializer",
     "InitializerError",
     "Parameter",
+    "Template",
     "gain",
     "get",
     "names",

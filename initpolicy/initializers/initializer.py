@@ -29,6 +29,18 @@ class InitializerError(ValueError):
         self.hint = hint
 
 
+class FileName(str):
+    """An argument that is the path of a file, which starts from the folder of the policy."""
+
+    __slots__ = ()
+
+
+class Template(str):
+    """An argument in which braces hold `name`, `module`, `local` or a whole-number expression."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class ArgumentProblem:
     """What is wrong with one argument, and what to write instead."""
@@ -75,6 +87,8 @@ class Parameter:
             bool: "true or false",
             str: "a string",
             Expression: "a formula",
+            FileName: "the path of a file",
+            Template: "a text",
         }[self.type]
 
     def problem(self, value: object) -> ArgumentProblem | None:
@@ -93,7 +107,7 @@ class Parameter:
             if fits and self.type is int and isinstance(value, float):
                 fits = value.is_integer()
         else:
-            fits = isinstance(value, self.type)
+            fits = isinstance(value, bool if self.type is bool else str)
         if fits or (value is None and not self.required and self.default is None):
             return None
         message = f"`{self.name}` must be {self.accepts}, not {_written(value)}"
@@ -105,6 +119,8 @@ class Parameter:
             return self.type(value)
         if self.is_formula and not isinstance(value, Expression):
             return Expression.parse(str(value))
+        if self.type in (FileName, Template) and isinstance(value, str):
+            return self.type(value)
         return value
 
     def json_schema(self) -> dict[str, object]:
@@ -262,7 +278,7 @@ def _parameter(owner: str, item: inspect.Parameter, hints: Mapping[str, Any]) ->
     if get_origin(annotation) is Literal:
         choices = get_args(annotation)
         annotation = str if all(isinstance(choice, str) for choice in choices) else None
-    if annotation not in (float, int, bool, str, Expression):
+    if annotation not in (float, int, bool, str, Expression, FileName, Template):
         raise InitializerError(
             f"the argument `{item.name}` of the initializer {owner} must be annotated as a float, "
             "int, bool, str, Expression or Literal of strings"

@@ -10,6 +10,7 @@ from typing import cast
 from initpolicy.initializers import (
     bases,
     formula,
+    from_file,
     kaiming,
     plain,
     structured,
@@ -54,6 +55,7 @@ _BUILT_IN = {
         bases.stratified_normal,
         bases.mimetic,
         formula.formula,
+        from_file.from_file,
     )
 }
 

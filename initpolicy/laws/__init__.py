@@ -15,6 +15,7 @@ from initpolicy.laws.delta import DeltaOrthogonal
 from initpolicy.laws.elementwise import Constant, Drawn, Normal, TruncatedNormal, Uniform
 from initpolicy.laws.formula import Formula
 from initpolicy.laws.frame import Frame
+from initpolicy.laws.from_file import FromFile
 from initpolicy.laws.mimetic import Mimetic
 from initpolicy.laws.orthogonal import Orthogonal
 from initpolicy.laws.read import from_json
@@ -33,6 +34,7 @@ __all__ = [
     "Formula",
     "Fourier",
     "Frame",
+    "FromFile",
     "Haar",
     "Hadamard",
     "Identity",

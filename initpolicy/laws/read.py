@@ -13,6 +13,7 @@ from initpolicy.laws.delta import DeltaOrthogonal
 from initpolicy.laws.elementwise import Constant, Normal, TruncatedNormal, Uniform
 from initpolicy.laws.formula import Formula
 from initpolicy.laws.frame import Frame
+from initpolicy.laws.from_file import FromFile
 from initpolicy.laws.mimetic import Mimetic
 from initpolicy.laws.orthogonal import Orthogonal
 from initpolicy.laws.sparse import Sparse
@@ -40,6 +41,7 @@ _LAWS: dict[str, type[Law]] = {
         Stratified,
         Mimetic,
         Formula,
+        FromFile,
         Arranged,
         Stacked,
         ZeroRows,

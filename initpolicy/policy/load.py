@@ -145,6 +145,7 @@ class _Loading:
         self.problems: list[Problem] = []
         self.loaded: set[Path] = set()
         self.ancestors: list[Path] = []
+        self.folder = Path()
         self.incomplete: set[tuple[str | int, ...]] = set()  # rules of which parts are left out
 
     def policy(self, file: Path, name: str) -> Policy:
@@ -218,6 +219,7 @@ class _Loading:
             for index, given in enumerate(document.extends)
             if (parent := self.parent(given, folder, at("extends", index))) is not None
         ]
+        self.folder = folder  # where the files begin that its rules name
         return self.merged(document, parents, name, at)
 
     def document(self, data: dict[str, Any], at: Any) -> toml.Document | None:
@@ -382,6 +384,12 @@ class _Loading:
             self.error("IP109", problem.message, problem.hint, location)
         for name, value in common.items():
             self.check_common(name, value, location)
+        for parameter in initializer.parameters:
+            given = rest.get(parameter.name, parameter.default)
+            if parameter.type is initializers.Template and isinstance(given, str):
+                rest[parameter.name] = initializers.Template(given)
+            if parameter.type is initializers.FileName and isinstance(given, str):
+                rest[parameter.name] = os.path.normpath(self.folder / given)
         call = Call(
             fn,
             self.arguments(rest, {name for name, parsed in own.items() if parsed}, location),

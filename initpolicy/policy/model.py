@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from initpolicy.initializers import Template
 from initpolicy.policy.expression import Expression
 from initpolicy.policy.glob import NamePattern, NameSelector, TypeSelector, WordPattern
 from initpolicy.problems import Location
@@ -41,9 +42,9 @@ class Call:
 
     @cached_property
     def is_closed(self) -> bool:
-        """Whether no argument is an expression, so that tensors of one shape have one law."""
+        """Whether no argument depends on the tensor, so that tensors of one shape have one law."""
         given = (*self.arguments, *self.common)
-        return not any(isinstance(value, Expression) for _, value in given)
+        return not any(isinstance(value, Expression | Template) for _, value in given)
 
     def __str__(self) -> str:
         given = (*self.arguments, *self.common)

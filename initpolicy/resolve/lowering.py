@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from initpolicy import initializers
 from initpolicy.expressions import close
 from initpolicy.initializers import InitializerError
 from initpolicy.laws import Arranged, Law, LawError, Stacked, ZeroRows
+from initpolicy.laws.files import FileError
 from initpolicy.laws.formula import is_place
 from initpolicy.model import (
     Facts,
@@ -24,6 +26,8 @@ from initpolicy.model import (
 from initpolicy.policy.expression import Expression, ExpressionError
 from initpolicy.policy.model import Argument, Call, Chunks, Keep
 from initpolicy.resolve.scope import FUNCTIONS, TensorScope
+
+_HOLES = re.compile(r"\{([^{}]*)\}")
 
 
 class LoweringError(ValueError):
@@ -146,6 +150,8 @@ def _made(fn: str, arguments: _Arguments, dtype: torch.dtype) -> Law:
         if arguments.zero_rows:
             law = ZeroRows(law, arguments.zero_rows)
         law.validate(arguments.facts.shape, dtype)
+    except FileError as error:
+        raise LoweringError("IP216", error.message, error.hint) from None
     except (InitializerError, LawError) as error:
         raise LoweringError("IP206", error.message, error.hint) from None
     except FanError as error:
@@ -154,7 +160,24 @@ def _made(fn: str, arguments: _Arguments, dtype: torch.dtype) -> Law:
 
 
 def _value(argument: Argument, scope: TensorScope) -> object:
+    if isinstance(argument, initializers.Template):
+        return _filled(argument, scope)
     return _number(argument, scope) if isinstance(argument, Expression) else argument
+
+
+def _filled(text: str, scope: TensorScope) -> str:
+    """Put the tensor's names, and the values of expressions, into the braces of a text."""
+
+    def fill(hole: re.Match[str]) -> str:
+        inside = hole[1].strip()
+        if inside in scope.texts:
+            return scope.texts[inside]
+        number = _number(Expression.parse(inside), scope)
+        if not number.is_integer():
+            raise ExpressionError(f"{inside}: it is {number:g}, where a whole number is needed")
+        return str(int(number))
+
+    return _HOLES.sub(fill, text)
 
 
 def _closed(argument: Argument, scope: TensorScope) -> Argument:

@@ -141,8 +141,14 @@ class _Resolving:
             )
 
     def scope(self, slot: Slot, site: Site, captures: Mapping[str, int]) -> TensorScope:
-        alias = site is not slot.sites[0]
-        return TensorScope(site, slot.facts, captures, self.variables, self.neighbours, alias=alias)
+        return TensorScope(
+            site,
+            slot.facts,
+            captures,
+            self.variables,
+            self.neighbours,
+            canonical=slot.sites[0],
+        )
 
     def holds(self, slot: Slot, site: Site, rule: Rule, captures: Mapping[str, int]) -> bool:
         """Whether the `where` of a rule holds for a tensor."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -98,7 +98,7 @@ class Variables(Mapping[str, float]):
     def _follow(self, name: str, definition: AttributeVariable) -> float:
         value: Any = self._model
         for part in definition.path.split("."):
-            value = getattr(value, part, None)
+            value = _member(value, part)
             if value is None:
                 break
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -110,6 +110,14 @@ class Variables(Mapping[str, float]):
             f"variable `{name}`: the model {found} `{definition.path}`; "
             "give it a `default`, or pass the number with `--var`"
         )
+
+
+def _member(value: Any, name: str) -> Any:
+    """An attribute, or the entry of a mapping such as `config.rope_parameters`; None for neither."""
+    found: Any = getattr(value, name, None)
+    if found is None and isinstance(value, Mapping):
+        found = cast("Mapping[str, Any]", value).get(name)
+    return found
 
 
 class Neighbours:
@@ -139,14 +147,24 @@ class TensorScope(Mapping[str, Any]):
         variables: Variables,
         neighbours: Neighbours,
         *,
-        alias: bool,
+        canonical: Site,
     ) -> None:
-        self._alias = alias
+        self._canonical = canonical
+        self._alias = site is not canonical
         self._site = site
         self._facts = facts
         self._captures = captures
         self._variables = variables
         self._neighbours = neighbours
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What stands for the tensor in texts: its name, and the two parts of it.
+
+        Its name is the canonical one, whatever name is asked about: one tensor has one value.
+        """
+        site = self._canonical
+        return {"name": site.name, "module": site.module_name, "local": site.local_name}
 
     def of(self, facts: Facts) -> TensorScope:
         """The same, for facts that are read in another way."""
@@ -156,7 +174,7 @@ class TensorScope(Mapping[str, Any]):
             self._captures,
             self._variables,
             self._neighbours,
-            alias=self._alias,
+            canonical=self._canonical,
         )
 
     @cached_property

@@ -1,0 +1,190 @@
+"""Tensors in files: what a file holds, read from its header, and one tensor at a time.
+
+Read are safetensors, the index of a sharded checkpoint (`*.index.json`), and what `torch.save`
+wrote, as far as it holds tensors and nothing that could run code.
+"""
+
+# The stubs of safetensors and torch leave these functions without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from initpolicy.laws.base import LawError
+from initpolicy.problems import listed, suggest
+
+PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+
+_TYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "C64": torch.complex64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+
+
+class FileError(LawError):
+    """A file that cannot be read, or a tensor that it does not hold."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the header says of one tensor."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def stored(path: str, key: str) -> Stored:
+    """Look up a tensor in the header of a file; raises `FileError` if it is not there."""
+    found = header(path).get(key)
+    if found is None:
+        near = suggest(key, header(path))
+        raise FileError(
+            f"{path} has no tensor `{key}`",
+            hint=f"near it are {listed(near)}" if near else f"it has {listed(header(path), 4)}",
+        )
+    return found
+
+
+def header(path: str) -> Mapping[str, Stored]:
+    """Every tensor of a file; reads its header alone, and that once. Raises `FileError`."""
+    return _header(path, _stamp(path))
+
+
+def load(path: str, key: str, rows: tuple[int, int] | None = None) -> Tensor:
+    """Read one tensor, or some of its rows; raises `FileError`."""
+    stored(path, key)
+    if path.endswith(".json"):
+        path = _shards(path, _stamp(path))[key]
+    if path.endswith(PICKLES):
+        whole = _pickled(path, _stamp(path))[key]
+        return whole if rows is None else whole[slice(*rows)]
+    with _opened(path) as file:
+        if rows is None:
+            return cast("Tensor", file.get_tensor(key))
+        return cast("Tensor", file.get_slice(key)[slice(*rows)])
+
+
+_Stamp = tuple[int, int]  # what changes when a file does
+
+
+def _stamp(path: str) -> _Stamp:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:
+        told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise FileError(
+            f"{path} cannot be read: {told}",
+            hint="a path starts from the folder of the policy's file",
+        ) from None
+    return found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=64)
+def _header(path: str, stamp: _Stamp) -> Mapping[str, Stored]:
+    if path.endswith(".json"):
+        return _sharded(path, stamp)
+    if path.endswith(PICKLES):
+        whole = _pickled(path, stamp)
+        return {key: Stored(tuple(tensor.shape), tensor.dtype) for key, tensor in whole.items()}
+    if not path.endswith(".safetensors"):
+        raise FileError(
+            f"{path} is of no kind that is known",
+            hint=f"its name must end in .safetensors, .index.json, {', '.join(PICKLES)}",
+        )
+    with _opened(path) as file:
+        keys: list[str] = list(file.keys())
+        slices = [file.get_slice(key) for key in keys]
+        return {
+            key: Stored(tuple(one.get_shape()), _type_of(path, key, one.get_dtype()))
+            for key, one in zip(keys, slices, strict=True)
+        }
+
+
+def _type_of(path: str, key: str, name: str) -> torch.dtype:
+    if name not in _TYPES:
+        raise FileError(f"{path}: `{key}` is of the type {name}, which is not known")
+    return _TYPES[name]
+
+
+def _opened(path: str) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise FileError(f"{path} is no safetensors file, or is damaged: {error}") from None
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error}") from None
+
+
+def _sharded(path: str, stamp: _Stamp) -> Mapping[str, Stored]:
+    found: dict[str, Stored] = {}
+    for key, shard in _shards(path, stamp).items():
+        own = header(shard)
+        if key not in own:
+            raise FileError(f"{path} says that {shard} has `{key}`, and it has not")
+        found[key] = own[key]
+    return found
+
+
+@lru_cache(maxsize=16)
+def _shards(path: str, stamp: _Stamp) -> Mapping[str, str]:
+    """The file of each key; shards lie beside their index."""
+    try:
+        names: Any = json.loads(Path(path).read_text(encoding="utf-8"))["weight_map"]
+        shards = {str(key): str(name) for key, name in names.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise FileError(f"{path} is no index of a sharded checkpoint: no `weight_map`") from None
+    for name in shards.values():
+        if Path(name).name != name or name in ("", ".."):
+            raise FileError(f"{path} names the shard `{name}`, which does not lie beside it")
+    return {key: str(Path(path).parent / name) for key, name in shards.items()}
+
+
+@lru_cache(maxsize=2)
+def _pickled(path: str, stamp: _Stamp) -> Mapping[str, Tensor]:
+    try:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # of the older format, or damaged
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise FileError(
+            f"{path} holds more than tensors, and is not read because that could run code",
+            hint="save the state dict alone, or as safetensors",
+        ) from None
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise FileError(f"{path} was not written by torch.save, or is damaged: {first}") from None
+    return dict(_flat("", content))
+
+
+def _flat(prefix: str, content: object) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(content, Tensor):
+        yield prefix, content.detach()
+    elif isinstance(content, Mapping):
+        for key, value in cast("Mapping[object, object]", content).items():
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), value)
