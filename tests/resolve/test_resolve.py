@@ -102,9 +102,10 @@ def test_a_bare_linear_is_the_root():
 
 def test_every_name_of_an_expression():
     model = nn.ModuleDict({"h": nn.ModuleList([nn.Conv2d(4, 6, 3, groups=2) for _ in range(3)])})
-    model.config = type("Config", (), {"n_embd": 48})()
+    model.config = type("Config", (), {"n_embd": 48, "rope": {"theta": 1e4}})()
     head = """
         [vars]
+        theta = { attr = "config.rope.theta" }
         n_layer = { count = "h.<i>" }
         width = { attr = "config.n_embd", default = 7 }
         other = { attr = "config.nothing", default = 7 }
@@ -114,6 +115,7 @@ def test_every_name_of_an_expression():
     expressions = {
         "n_layer": 3,
         "width": 48,
+        "theta": 1e4,
         "other": 7,
         "ratio": 16,
         "plain": 0.5,
