@@ -166,7 +166,7 @@ def mutated(draw: Callable[..., Any]) -> dict[str, Any]:
     for key in way:
         around = around[key]
     target = around[last] if path else document
-    kinds = ["replace", "remove"] if path else []
+    kinds = ["keep", "replace", "remove"] if path else ["keep"]
     if isinstance(target, dict):
         kinds.append("add")
     kind = draw(st.sampled_from(kinds))
@@ -174,7 +174,7 @@ def mutated(draw: Callable[..., Any]) -> dict[str, Any]:
         target[draw(new_keys)] = draw(foreign)
     elif kind == "remove":
         del around[last]
-    else:
+    elif kind == "replace":
         around[last] = draw(foreign)
     return document
 
