@@ -113,7 +113,7 @@ class Variables(Mapping[str, float]):
 
 
 def _member(value: Any, name: str) -> Any:
-    """An attribute, or the entry of a mapping such as `config.rope_parameters`; None for neither."""
+    """An attribute, or an entry of a mapping such as `config.rope_parameters`; None for neither."""
     found: Any = getattr(value, name, None)
     if found is None and isinstance(value, Mapping):
         found = cast("Mapping[str, Any]", value).get(name)

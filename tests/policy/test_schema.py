@@ -55,13 +55,21 @@ def tables(fields: dict[str, st.SearchStrategy[Any]], *required: str) -> st.Sear
     )
 
 
+TEXTS_OF = {
+    "FileName": st.sampled_from(["model.safetensors", "../a/model.safetensors.index.json"]),
+    "Template": st.sampled_from(["{name}", "model.layers.{i}.{local}", "weight"]),
+}
+
+
 def argument(parameter: initializers.Parameter) -> st.SearchStrategy[Any]:
     if parameter.choices:
         return st.sampled_from(parameter.choices)
     if parameter.type is bool:
         return st.booleans()
-    if parameter.type is str:
-        return texts
+    if parameter.is_formula:
+        return expressions
+    if not parameter.is_number:
+        return TEXTS_OF.get(parameter.annotation, texts)
     return expressions | (st.integers(-9, 9) if parameter.type is int else numbers)
 
 
