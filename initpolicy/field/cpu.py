@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initpolicy.field.draws import Constants, NormalConstants, UniformConstants
+from initpolicy.field.draws import BLOCK, Constants, NormalConstants, UniformConstants
 from initpolicy.field.formats import Format
-from initpolicy.field.objects import BLOCK, Kernel, Number, load
+from initpolicy.field.objects import Kernel, Number, load
 from initpolicy.field.quantile import NEAR_OCTAVES, SEGMENT_BITS, TAIL_OCTAVES, first_row
 from initpolicy.field.stream import Stream
 

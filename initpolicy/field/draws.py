@@ -13,6 +13,8 @@ import torch
 from initpolicy.field.formats import FLOAT32, format_of
 from initpolicy.field.truncation import Interval, interval
 
+BLOCK = 256  # words that the CPU's kernels make before they map them
+
 
 @dataclass(frozen=True)
 class UniformDraw:

@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
-from initpolicy.field.objects import BLOCK
+from initpolicy.field.draws import BLOCK
 from initpolicy.field.quantile import (
     CUBIC_0,
     CUBIC_2,

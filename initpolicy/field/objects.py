@@ -23,8 +23,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-BLOCK = 256  # words that a kernel makes before it maps them
-
 Number = int | float
 Kernel = Callable[..., int]
 

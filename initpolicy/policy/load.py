@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -25,7 +23,6 @@ from initpolicy.policy.glob import (
     WordPattern,
     suggest,
 )
-from initpolicy.policy.lines import Path as KeyPath
 from initpolicy.policy.lines import line_numbers, nearest_line
 from initpolicy.policy.model import (
     Argument,
@@ -40,6 +37,7 @@ from initpolicy.policy.model import (
     Variable,
 )
 from initpolicy.policy.names import COMMON_ARGUMENTS, RESERVED
+from initpolicy.policy.structure import leave_out, shown, structure, syntax
 from initpolicy.problems import InitPolicyError, Location, Problem
 
 if sys.version_info >= (3, 11):
@@ -195,7 +193,7 @@ class _Loading:
         try:
             data = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            self.problems.append(_syntax(error, text, name))
+            self.problems.append(syntax(error, text, name))
             return None
         lines = line_numbers(text)
 
@@ -204,7 +202,7 @@ class _Loading:
 
         if data.get("format") != 1 or isinstance(data["format"], bool):
             found = (
-                "says no format" if "format" not in data else f"has format {_shown(data['format'])}"
+                "says no format" if "format" not in data else f"has format {shown(data['format'])}"
             )
             where = at("format") if "format" in data else Location(name, 1)
             self.error(
@@ -228,10 +226,10 @@ class _Loading:
             try:
                 return toml.Document.model_validate(data)
             except ValidationError as error:
-                wrong = list(_structure(error, data, at))
+                wrong = list(structure(error, data, at))
             self.problems += [problem for problem, _ in wrong]
             for problem, path in wrong:
-                _leave_out(data, path)
+                leave_out(data, path)
                 if path[:1] == ("rule",) and problem.location is not None:
                     self.incomplete.add((problem.location.file, *path[:2]))
         return None
@@ -417,7 +415,7 @@ class _Loading:
         accepted = (int, float, str) if is_number else (str,)
         if isinstance(value, bool) or not isinstance(value, accepted):
             expected = "a number or an expression" if is_number else "a text"
-            self.error("IP109", f"`{name}` is {_shown(value)}", f"write {expected}", location)
+            self.error("IP109", f"`{name}` is {shown(value)}", f"write {expected}", location)
         elif name == "layout":
             try:
                 read_layout(str(value))
@@ -452,83 +450,3 @@ class _Loading:
                 return None
             return AttributeVariable(value.attr, value.default)
         return float(value)
-
-
-def _syntax(error: Exception, text: str, name: str) -> Problem:
-    if isinstance(error, RecursionError):
-        return Problem("IP101", "tables or arrays are nested too deeply", "", Location(name))
-    message, _, place = str(error).partition(" (at ")
-    found = re.match(r"line (\d+), column (\d+)", place)
-    line = int(found[1]) if found else len(text.splitlines())  # "at end of document"
-    column = f", column {found[2]}" if found else ""
-    return Problem("IP101", f"not valid TOML{column}: {message}", "", Location(name, line))
-
-
-def _structure(
-    error: ValidationError, data: dict[str, Any], at: Any
-) -> Iterator[tuple[Problem, KeyPath]]:
-    """Each structural problem, with the path of what is wrong."""
-    for detail in error.errors(include_url=False):
-        # Tags of unions stand in the location beside the keys; a key is what the data has there.
-        path: KeyPath = tuple(_keys(detail["loc"], data))
-        place = at(*path)
-        if detail["type"] == "extra_forbidden":
-            yield _unknown_key(path[:-1], str(path[-1]), place), path
-        elif detail["type"] == "missing":
-            key = detail["loc"][-1]
-            message = f"`{_dotted(path)}` has no `{key}`"
-            yield Problem("IP103", message, f"write `{key} = ...` in it", place), path
-        else:
-            message = detail["msg"][0].lower() + detail["msg"][1:]
-            shown = f"`{_dotted(path)}` is {_shown(detail['input'])}"
-            yield Problem("IP103", shown, message, place), path
-
-
-def _leave_out(data: Any, path: KeyPath) -> None:
-    for part in path[:-1]:
-        try:
-            data = data[part]
-        except (KeyError, IndexError):  # left out with what was around it
-            return
-    if path and isinstance(data, dict):
-        cast("dict[str | int, Any]", data).pop(path[-1], None)
-    elif path and isinstance(path[-1], int) and path[-1] < len(data):
-        # Others keep their numbers, by which their lines are found.
-        data[path[-1]] = {"optional": True}
-
-
-def _keys(loc: tuple[int | str, ...], data: Any) -> Iterator[str | int]:
-    for part in loc:
-        inside = (isinstance(data, dict) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(cast("Any", data))
-        )
-        if inside:
-            data = cast("Any", data)[part]
-            yield part
-
-
-def _dotted(path: KeyPath) -> str:
-    """Write a path as in TOML; which rule it is in, the line says."""
-    text = ""
-    for part in path[2:] if path[:1] == ("rule",) and len(path) > 2 else path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _unknown_key(around: KeyPath, key: str, location: Location) -> Problem:
-    tables = {"": ("a policy", toml.Document), "rule": ("a rule", toml.RuleTable)}
-    names = ".".join(part for part in around if isinstance(part, str))
-    if names not in tables:
-        return Problem("IP102", f"unknown key `{key}` in `{_dotted(around)}`", "", location)
-    what, model = tables[names]
-    known = list(model.model_fields)
-    near = suggest(key, known, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"it has {', '.join(known)}"
-    return Problem("IP102", f"unknown key `{key}` in {what}", hint, location)
