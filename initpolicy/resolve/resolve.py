@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from initpolicy.model import Facts, Inventory, ModelError, Site, Slot, class_of, read
+from initpolicy.model import Inventory, ModelError, Site, Slot, class_of, read
 from initpolicy.plans import Choice, Decision, Plan
 from initpolicy.policy.document import MAX_SEED
 from initpolicy.policy.expression import Expression, ExpressionError
@@ -96,7 +96,8 @@ class _Resolving:
         self.variables = Variables(policy, overrides, model, inventory)
         self.neighbours = Neighbours(inventory)
         self.lowering = Lowering()
-        self.closed: dict[tuple[int, Facts], Lowered] = {}  # by entry, if it has no expressions
+        # By entry without expressions, and facts, which alike tensors of the inventory share.
+        self.closed: dict[tuple[int, int], Lowered] = {}
         self.choices: dict[int, Choice] = {}  # of each entry, which stands for many tensors
         self.problems = problems
         # The same mistake in one rule is found again for every tensor: told once, with a count.
@@ -190,8 +191,8 @@ class _Resolving:
             module_type=class_of(site.module).__name__,
             law=lowered.law if lowered else None,
             winner=self.choice(winner) if winner else None,
-            losers=tuple(self.choice(match) for match in matches[-2::-1]),
-            aliases=tuple(site.name for site in slot.aliases),
+            losers=tuple(map(self.choice, matches[-2::-1])) if len(matches) > 1 else (),
+            aliases=tuple(site.name for site in slot.sites[1:]) if len(slot.sites) > 1 else (),
             stream=lowered.stream if lowered else "",
         )
 
@@ -201,7 +202,7 @@ class _Resolving:
         if isinstance(value, Keep):
             return None
         closed = isinstance(value, Call) and value.is_closed
-        key = (id(match.entry), slot.facts)
+        key = (id(match.entry), id(slot.measured))
         if closed and key in self.closed:
             return self.closed[key]
         try:
