@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import nn
@@ -58,7 +57,7 @@ class Visit(NamedTuple):
     """Whether the module only wraps another one, whose name it then has."""
 
 
-def walk(model: nn.Module) -> Iterator[Visit]:
+def walk(model: nn.Module) -> list[Visit]:
     """Visit every module under every clean name, in the order of `named_modules`.
 
     The root is called `""`. A shared module is visited once for each of its names, up to
@@ -69,10 +68,11 @@ def walk(model: nn.Module) -> Iterator[Visit]:
     >>> [visit.name for visit in walk(nn.ModuleDict({"a": block, "b": block}))]
     ['', 'a', 'a.0', 'b', 'b.0']
     """
+    visits: list[Visit] = []
     names: Counter[int] = Counter()
     ancestors: set[int] = set()
 
-    def visit(name: str, module: nn.Module) -> Iterator[Visit]:
+    def visit(name: str, module: nn.Module) -> None:
         identity = id(module)
         if identity in ancestors or names[identity] == MAX_NAMES:
             return
@@ -81,11 +81,12 @@ def walk(model: nn.Module) -> Iterator[Visit]:
         wrapped = {
             segment for segment in _SUSPECT.intersection(inside.keys()) if hidden(module, segment)
         }
-        yield Visit(name, module, bool(wrapped))
+        visits.append(Visit(name, module, bool(wrapped)))
         ancestors.add(identity)
         for segment, child in inside.items():
             if child is not None:
-                yield from visit(name if segment in wrapped else join(name, segment), child)
+                visit(name if segment in wrapped else join(name, segment), child)
         ancestors.remove(identity)
 
-    return visit("", model)
+    visit("", model)
+    return visits
