@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench heavy zoo format clean
+.PHONY: demo test check bench heavy zoo docs format clean
 
 demo: .venv/user  ## initialize DenseNet-121 with a policy, and save it
 	$(BIN)/initpolicy apply examples/densenet.py:densenet121 densenet.toml \
@@ -30,6 +30,10 @@ heavy: .venv/developer  ## exhaustive sweeps: minutes to an hour
 zoo: .venv/developer  ## every policy against the libraries' own constructors; writes docs/zoo.md
 	$(BIN)/pytest tests/zoo -m "" -n 2 --deselect tests/zoo/test_table.py
 	$(BIN)/python tests/zoo/table.py
+
+docs: .venv/developer  ## the page and the picture of each initializer; writes docs/initializers
+	$(PIP) -e ".[plot]"
+	$(BIN)/python docs/make_initializers.py
 
 format: .venv/developer
 	$(BIN)/ruff check --fix .
