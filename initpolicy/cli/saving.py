@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Hashable
 from pathlib import Path
@@ -58,6 +59,7 @@ def save(model: nn.Module, plan: Plan, file: Path) -> int:
                 written.stat().st_mode
             )  # ordinary ones: safetensors gives the owner's only
             save_file(tensors, written, metadata)
+            _order(written)
             written.chmod(permissions)
             os.replace(written, target)
         return target.stat().st_size
@@ -65,6 +67,21 @@ def save(model: nn.Module, plan: Plan, file: Path) -> int:
         raise _problem(str(file), error.strerror or str(error)) from error
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
         raise _problem(str(file), str(error) or type(error).__name__) from error
+
+
+def _order(file: Path) -> None:
+    """Sort the metadata in the header of a file, so that equal values make equal files.
+
+    safetensors writes them in an order that is another each time.
+    """
+    with file.open("r+b") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:
+            opened.seek(8)
+            opened.write(text.ljust(size))
 
 
 def _tensors(model: nn.Module, plan: Plan) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -214,6 +214,15 @@ def test_misuse_is_told_word_by_word(run, mlp, arguments, told) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_equal_values_make_equal_files(run, mlp, policy, tmp_path) -> None:
+    # Ten orders of five keys are all alike by chance once in 10^18.
+    files = [tmp_path / f"{number}.safetensors" for number in range(10)]
+    for file in files:
+        assert run("apply", mlp, policy, "--seed", "1", "--out", str(file)).code == 0
+    assert len({file.read_bytes() for file in files}) == 1
+    assert load_file(files[0]).keys() == load_file(files[1]).keys()
+
+
 def test_what_is_no_ordinary_file_is_never_replaced(run, mlp, tmp_path) -> None:
     # As a device such as /dev/null would be, which a failing test must not be able to replace.
     os.mkfifo(tmp_path / "pipe")
