@@ -78,6 +78,8 @@ def _variable_kind(value: object) -> str | None:
     return _kind(value)
 
 
+_BEGINNINGS = 'write a number, the name of an initializer, "keep", or { fn = "...", ... }'
+
 Part = Annotated[
     Annotated[Number, Tag("number")]
     | Annotated[str, Tag("text")]
@@ -85,9 +87,7 @@ Part = Annotated[
     Discriminator(
         _part_kind,
         custom_error_type="part",
-        custom_error_message=(
-            'write a number, the name of an initializer, "keep", or { fn = "...", ... }'
-        ),
+        custom_error_message=_BEGINNINGS,
     ),
 ]
 Value = Annotated[
@@ -98,9 +98,7 @@ Value = Annotated[
     Discriminator(
         _kind,
         custom_error_type="value",
-        custom_error_message=(
-            'write a number, the name of an initializer, "keep", or { fn = "...", ... }'
-        ),
+        custom_error_message=_BEGINNINGS,
     ),
 ]
 Variable = Annotated[
