@@ -62,14 +62,16 @@ def _kind(value: object) -> str | None:
         return "number"
     if isinstance(value, str):
         return "text"
-    if isinstance(value, dict):
-        return "chunks" if "chunks" in value and "fn" not in value else "initializer"
-    return None
+    return "initializer" if isinstance(value, dict) else None
 
 
 def _part_kind(value: object) -> str | None:
-    kind = _kind(value)
-    return kind if kind != "chunks" else None
+    return None if _value_kind(value) == "chunks" else _kind(value)
+
+
+def _value_kind(value: object) -> str:
+    in_parts = isinstance(value, dict) and "chunks" in value and "fn" not in value
+    return "chunks" if in_parts else "part"
 
 
 def _variable_kind(value: object) -> str | None:
@@ -91,15 +93,8 @@ Part = Annotated[
     ),
 ]
 Value = Annotated[
-    Annotated[Number, Tag("number")]
-    | Annotated[str, Tag("text")]
-    | Annotated[InitializerTable, Tag("initializer")]
-    | Annotated[ChunksTable, Tag("chunks")],
-    Discriminator(
-        _kind,
-        custom_error_type="value",
-        custom_error_message=_BEGINNINGS,
-    ),
+    Annotated[Part, Tag("part")] | Annotated[ChunksTable, Tag("chunks")],
+    Discriminator(_value_kind),
 ]
 Variable = Annotated[
     Annotated[Number, Tag("number")]

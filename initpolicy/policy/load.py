@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from initpolicy import initializers
+from initpolicy.expressions import Expression, ExpressionError
 from initpolicy.model import LayoutError, read_layout
 from initpolicy.policy import document as toml
-from initpolicy.policy.expression import Expression, ExpressionError
 from initpolicy.policy.glob import (
     GlobError,
     NamePattern,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from initpolicy.expressions import Expression
 from initpolicy.initializers import Template
-from initpolicy.policy.expression import Expression
 from initpolicy.policy.glob import NamePattern, NameSelector, TypeSelector, WordPattern
 from initpolicy.problems import Location
 

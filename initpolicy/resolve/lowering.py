@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from initpolicy import initializers
-from initpolicy.expressions import close
+from initpolicy.expressions import Expression, ExpressionError, close
 from initpolicy.initializers import InitializerError
 from initpolicy.laws import Arranged, Law, LawError, Stacked, ZeroRows
 from initpolicy.laws.files import FileError
@@ -23,7 +23,6 @@ from initpolicy.model import (
     letters_of,
     read_layout,
 )
-from initpolicy.policy.expression import Expression, ExpressionError
 from initpolicy.policy.model import Argument, Call, Chunks, Keep
 from initpolicy.resolve.scope import FUNCTIONS, TensorScope
 

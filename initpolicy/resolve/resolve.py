@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from initpolicy.expressions import Expression, ExpressionError
 from initpolicy.model import Inventory, ModelError, Site, Slot, class_of, read
 from initpolicy.plans import Choice, Decision, Plan
 from initpolicy.policy.document import MAX_SEED
-from initpolicy.policy.expression import Expression, ExpressionError
 from initpolicy.policy.glob import suggest
 from initpolicy.policy.model import Call, Keep, Policy, Rule
 from initpolicy.problems import InitPolicyError, Location, Problem, listed

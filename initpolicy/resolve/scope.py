@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from torch import nn
 
+from initpolicy.expressions import Expression, ExpressionError
 from initpolicy.initializers import InitializerError, gain
 from initpolicy.model import Facts, FanError, Inventory, Site, Slot
-from initpolicy.policy.expression import Expression, ExpressionError
 from initpolicy.policy.glob import suggest
 from initpolicy.policy.model import AttributeVariable, CountVariable, Policy, Variable
 from initpolicy.policy.names import TENSOR_FACTS
