@@ -6,7 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -127,6 +127,28 @@ class Law(ABC):
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
             data[item.name] = _plain(getattr(self, item.name))
         return data
+
+
+AnyGained = TypeVar("AnyGained", bound="Gained")
+
+
+class Gained(Law):
+    """A law of `gain` times a matrix whose rows or columns are unit vectors."""
+
+    gain: float
+
+    def __post_init__(self) -> None:
+        settle(self, "gain")
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """Within the gain on both sides: no entry of a unit vector is larger than 1."""
+        return -abs(self.gain), abs(self.gain)
+
+    def scaled(self: AnyGained, factor: float) -> AnyGained:
+        """Give the law with another gain."""
+        # Every law with a gain is a dataclass, which this class itself is not.
+        return dataclasses.replace(cast("Any", self), gain=self.gain * factor)
 
 
 def _plain(value: object) -> object:

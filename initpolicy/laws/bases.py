@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from initpolicy.laws.base import require_floating, settle, times
+from initpolicy.laws.base import require_floating, times
 from initpolicy.laws.fixed import Fixed, flat, require_matrix
 
 Array = Any
@@ -34,9 +34,6 @@ class Identity(Fixed):
     gain: float = 1.0
     kind: ClassVar[str] = "identity"
 
-    def __post_init__(self) -> None:
-        settle(self, "gain")
-
     def __str__(self) -> str:
         return times("partial identity", self.gain)
 
@@ -44,10 +41,6 @@ class Identity(Fixed):
     def support(self) -> tuple[float, float]:
         """From 0 to the gain, whichever is lower first."""
         return min(0.0, self.gain), max(0.0, self.gain)
-
-    def scaled(self, factor: float) -> Identity:
-        """Give the law with another gain."""
-        return Identity(self.gain * factor)
 
     def validate(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         """Raise `LawError` unless the tensor takes fractions and has at least 2 dimensions."""
@@ -78,15 +71,8 @@ class Hadamard(Fixed):
     gain: float = 1.0
     kind: ClassVar[str] = "hadamard"
 
-    def __post_init__(self) -> None:
-        settle(self, "gain")
-
     def __str__(self) -> str:
         return times("ZerO", self.gain)
-
-    def scaled(self, factor: float) -> Hadamard:
-        """Give the law with another gain."""
-        return Hadamard(self.gain * factor)
 
     def matrix(self, shape: tuple[int, ...]) -> Tensor:
         """Give the matrix; of a convolution, with zeros around the middle of each kernel."""
@@ -181,15 +167,8 @@ class Dct(Basis):
     gain: float = 1.0
     kind: ClassVar[str] = "dct"
 
-    def __post_init__(self) -> None:
-        settle(self, "gain")
-
     def __str__(self) -> str:
         return times("DCT", self.gain)
-
-    def scaled(self, factor: float) -> Dct:
-        """Give the law with another gain."""
-        return Dct(self.gain * factor)
 
     def frequencies(self, size: int) -> Array:
         """Function k has k half turns."""
@@ -244,15 +223,8 @@ class Fourier(Basis):
     gain: float = 1.0
     kind: ClassVar[str] = "fourier"
 
-    def __post_init__(self) -> None:
-        settle(self, "gain")
-
     def __str__(self) -> str:
         return times("Fourier", self.gain)
-
-    def scaled(self, factor: float) -> Fourier:
-        """Give the law with another gain."""
-        return Fourier(self.gain * factor)
 
     def frequencies(self, size: int) -> Array:
         """Both waves of a pair have the same number of turns."""
@@ -302,15 +274,8 @@ class Haar(Basis):
     gain: float = 1.0
     kind: ClassVar[str] = "haar"
 
-    def __post_init__(self) -> None:
-        settle(self, "gain")
-
     def __str__(self) -> str:
         return times("Haar", self.gain)
-
-    def scaled(self, factor: float) -> Haar:
-        """Give the law with another gain."""
-        return Haar(self.gain * factor)
 
     def frequencies(self, size: int) -> Array:
         """Level l of wavelets has the frequency 2^l, and the constant has 0."""

@@ -9,13 +9,20 @@ import torch
 from torch import Tensor
 
 from initpolicy import field
-from initpolicy.laws.base import Law, LawError, amiss, comparable, require_real, settle, times
+from initpolicy.laws.base import (
+    Gained,
+    LawError,
+    amiss,
+    comparable,
+    require_real,
+    times,
+)
 from initpolicy.laws.bases import centre
 from initpolicy.laws.orthogonal import Orthogonal
 
 
 @dataclass(frozen=True)
-class DeltaOrthogonal(Law):
+class DeltaOrthogonal(Gained):
     """`gain` times a random matrix of orthonormal columns in the middle of the kernels, else 0.
 
     Weights are (out, in, *kernel); the middle of the kernel is at index size // 2. The matrix is
@@ -28,20 +35,8 @@ class DeltaOrthogonal(Law):
     gain: float = 1.0
     kind: ClassVar[str] = "delta_orthogonal"
 
-    def __post_init__(self) -> None:
-        settle(self, "gain")
-
     def __str__(self) -> str:
         return times("delta orthogonal", self.gain)
-
-    @property
-    def support(self) -> tuple[float, float]:
-        """Within the gain on both sides: no entry of a unit vector is larger than 1."""
-        return -abs(self.gain), abs(self.gain)
-
-    def scaled(self, factor: float) -> DeltaOrthogonal:
-        """Give the law with another gain."""
-        return DeltaOrthogonal(self.gain * factor)
 
     def validate(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         """Raise `LawError` unless the tensor is the weight of a convolution that widens.

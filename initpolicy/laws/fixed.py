@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from initpolicy import field
 from initpolicy.laws.base import (
+    Gained,
     Law,
     LawError,
     amiss,
@@ -22,19 +24,14 @@ from initpolicy.laws.base import (
 )
 
 
-class Fixed(Law):
+class Fixed(Gained):
     """`gain` times a known matrix; dimensions after the first are flattened.
 
     The matrix is computed in float64. Each element is rounded to float32, and from there once more
     in types that are narrower; float64 tensors take it as it is.
     """
 
-    gain: float
-
-    @property
-    def support(self) -> tuple[float, float]:
-        """Within the gain on both sides: no entry of a unit vector is larger than 1."""
-        return -abs(self.gain), abs(self.gain)
+    is_drawn: ClassVar[bool] = False
 
     @abstractmethod
     def matrix(self, shape: tuple[int, ...]) -> Tensor:

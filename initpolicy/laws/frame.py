@@ -16,12 +16,11 @@ from torch import Tensor
 
 from initpolicy import field
 from initpolicy.laws.base import (
-    Law,
+    Gained,
     LawError,
     comparable,
     not_finite,
     require_real,
-    settle,
     short,
     times,
 )
@@ -44,7 +43,7 @@ _EXPONENTS = range(3, 12)
 
 
 @dataclass(frozen=True)
-class Frame(Law):
+class Frame(Gained):
     """Rows of length `gain`, as far from parallel as they can be brought.
 
     Dimensions after the first are flattened. Rows that are at most as many as the columns are
@@ -58,20 +57,8 @@ class Frame(Law):
     gain: float = 1.0
     kind: ClassVar[str] = "frame"
 
-    def __post_init__(self) -> None:
-        settle(self, "gain")
-
     def __str__(self) -> str:
         return times("frame", self.gain)
-
-    @property
-    def support(self) -> tuple[float, float]:
-        """Within the gain on both sides: no entry of a unit vector is larger than 1."""
-        return -abs(self.gain), abs(self.gain)
-
-    def scaled(self, factor: float) -> Frame:
-        """Give the law with another gain."""
-        return Frame(self.gain * factor)
 
     def validate(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         """Raise `LawError` unless the tensor is a real matrix of at most 8192 rows.

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from initpolicy import field
 from initpolicy.laws.base import (
-    Law,
+    Gained,
     LawError,
     comparable,
     not_finite,
     require_real,
-    settle,
     short,
     through_float32,
     times,
@@ -30,7 +29,7 @@ _BLOCK = 128
 
 
 @dataclass(frozen=True)
-class Orthogonal(Law):
+class Orthogonal(Gained):
     """`gain` times a matrix with orthonormal rows or columns, whichever are fewer.
 
     Dimensions after the first are flattened. The matrix is uniform (Haar) among all such matrices.
@@ -42,20 +41,8 @@ class Orthogonal(Law):
     gain: float = 1.0
     kind: ClassVar[str] = "orthogonal"
 
-    def __post_init__(self) -> None:
-        settle(self, "gain")
-
     def __str__(self) -> str:
         return times("orthogonal", self.gain)
-
-    @property
-    def support(self) -> tuple[float, float]:
-        """Within the gain on both sides: no entry of a unit vector is larger than 1."""
-        return -abs(self.gain), abs(self.gain)
-
-    def scaled(self, factor: float) -> Orthogonal:
-        """Give the law with another gain."""
-        return Orthogonal(self.gain * factor)
 
     def validate(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         """Raise `LawError` unless the tensor is real and has at least 2 dimensions."""
