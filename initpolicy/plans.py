@@ -59,6 +59,8 @@ class Decision:
     """The other names of a tied tensor."""
     stream: str = ""
     """The name that its draws are made from, if it is not its own."""
+    persistent: bool = True
+    """Whether a checkpoint holds it: no if it is a buffer that is not, or computed from others."""
 
     @property
     def numel(self) -> int:
@@ -87,6 +89,7 @@ class Decision:
             "losers": [_choice_to_json(choice) for choice in self.losers],
             "aliases": list(self.aliases),
             "stream": self.stream,
+            "persistent": self.persistent,
         }
 
 
@@ -209,6 +212,7 @@ def _decision(data: dict[str, Any]) -> Decision:
         losers=tuple(_choice(item) for item in data["losers"]),
         aliases=tuple(_text(alias) for alias in data["aliases"]),
         stream=_text(data["stream"]),
+        persistent=_yes(data["persistent"]),
     )
 
 
@@ -225,6 +229,12 @@ def _problem(data: dict[str, Any]) -> Problem:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _yes(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
     return value
 
 

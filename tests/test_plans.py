@@ -56,6 +56,7 @@ def test_a_plan_in_json_is_readable():
                 "losers": [],
                 "aliases": [],
                 "stream": "",
+                "persistent": True,
             },
             {
                 "name": "bias",
@@ -68,6 +69,7 @@ def test_a_plan_in_json_is_readable():
                 "losers": [],
                 "aliases": [],
                 "stream": "",
+                "persistent": True,
             },
         ],
         "warnings": [],

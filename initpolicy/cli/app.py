@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,21 +17,12 @@ import typer
 
 import initpolicy
 from initpolicy.cli import inputs
+from initpolicy.cli.options import AsWhat, Kwarg, Model, Output, Policies, Seed, Var, app, reporting
 from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.report import machine, text
 
 if TYPE_CHECKING:
     from initpolicy.plans import Plan
-
-MISUSE = 2
-INTERRUPTED = 130
-
-
-class Output(str, Enum):
-    """For whom a report is."""
-
-    text = "text"
-    json = "json"
 
 
 class Draws(str, Enum):
@@ -47,36 +37,6 @@ class Kind(str, Enum):
 
     policies = "policies"
     initializers = "initializers"
-
-
-app = typer.Typer(
-    name="initpolicy",
-    help="How the weights of neural networks begin, as a file.",
-    epilog="MODEL is package.module:callable or path/to/file.py:callable. "
-    "POLICY is a TOML file or the name of a built-in policy.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="package.module:callable or file.py:callable")
-]
-Policies = Annotated[
-    str, typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name")
-]
-Seed = Annotated[int | None, typer.Option(metavar="N", help="in place of the policy's seed")]
-Var = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="a number or expression for a variable of the policy"),
-]
-Kwarg = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="an argument of the model, as in TOML"),
-]
-AsWhat = Annotated[Output, typer.Option(help="for people or for programs")]
 
 
 def main() -> None:
@@ -105,22 +65,6 @@ def top(
     """How the weights of neural networks begin, as a file."""
 
 
-@contextmanager
-def _reporting(output: Output) -> Generator[None, None, None]:
-    """Report what is wrong, and exit as the exit codes say."""
-    try:
-        yield
-    except InitPolicyError as error:
-        if output is Output.json:
-            machine.write(machine.problems(error.problems), sys.stdout)
-        else:
-            text.problems(error.problems, text.console(sys.stderr))
-        raise typer.Exit(MISUSE) from None
-    except KeyboardInterrupt as error:
-        text.raw(str(error) or "interrupted", text.console(sys.stderr))
-        raise typer.Exit(INTERRUPTED) from None
-
-
 @app.command()
 def plan(
     model: Model,
@@ -134,7 +78,7 @@ def plan(
     output: AsWhat = Output.text,
 ) -> None:
     """Show what each tensor of a model would begin with."""
-    with _reporting(output):
+    with reporting(output):
         decided = inputs.read(model, policy, kwarg or [], var or [], device="meta").plan(seed)
         if output is Output.json:
             machine.write(decided.to_json(), sys.stdout)
@@ -175,7 +119,7 @@ def apply(
     """Initialize a model, and save it."""
     from initpolicy.cli import saving
 
-    with _reporting(output):
+    with reporting(output):
         attempts = inputs.Attempts([])
         file = attempts.of(saving.check, out) if out is not None else None
         built, decided = _decided(model, policy, plan, seed, var, kwarg, attempts)
@@ -264,7 +208,7 @@ def explain(
     output: AsWhat = Output.text,
 ) -> None:
     """Tell which rule decides on a tensor, or what a code means."""
-    with _reporting(output):
+    with reporting(output):
         if policy is None and re.fullmatch(r"(?i)IP\d+", subject):
             _explain_code(subject.upper(), output)
             return
@@ -312,7 +256,7 @@ def list_(
     from initpolicy import initializers
     from initpolicy.policy import builtins
 
-    with _reporting(output):
+    with reporting(output):
         to = text.console(sys.stdout)
         document: dict[str, Any] = {}
         if kind is not Kind.initializers:
@@ -339,7 +283,7 @@ def show(
     """Print a policy as it is written, or document an initializer."""
     from initpolicy.cli import showing
 
-    with _reporting(output):
+    with reporting(output):
         to = text.console(sys.stdout)
         shown = showing.find(name)
         if isinstance(shown, str):

@@ -10,6 +10,7 @@ from initpolicy.field.draws import (
 )
 from initpolicy.field.fill import fill, words
 from initpolicy.field.pieces import Fill
+from initpolicy.field.runs import Runs
 from initpolicy.field.stream import DRAW_VERSION, Stream, stream
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Draw",
     "Fill",
     "NormalDraw",
+    "Runs",
     "Stream",
     "TruncatedDraw",
     "UniformDraw",

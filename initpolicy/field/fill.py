@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from initpolicy.field.pieces import Fill, Work, check_run
+from initpolicy.field.pieces import Fill, Work
+from initpolicy.field.runs import check_run
 from initpolicy.field.stream import Stream
 from initpolicy.field.threads import TASK, carry_out, default_threads, piece_size
 

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from initpolicy.field.draws import Constants, Draw, constants_of
 from initpolicy.field.formats import FLOAT8, format_of
+from initpolicy.field.runs import Runs
 from initpolicy.field.stream import Stream
 
 BUFFER = 1 << 20  # elements of a buffer, where a piece is drawn through one
 LAUNCH = 1 << 28  # elements of a CUDA kernel's launch
-Runs = tuple[tuple[int, int], ...]
 Kernels = Any  # the module cpu or cuda
 
 
@@ -30,14 +29,21 @@ class Fill:
             as `torch.view_as_real`.
         stream: where in the field.
         draw: the law.
-        runs: [start, stop) runs of the global flat row-major index that the tensor's elements,
-            in row-major order, hold; None for a whole tensor, which is ((0, numel),).
+        runs: the runs of the global flat row-major index that the tensor's elements, in row-major
+            order, hold, as `Runs` or as pairs; None for a whole tensor, which is ((0, numel),).
     """
 
     tensor: torch.Tensor
     stream: Stream
     draw: Draw
-    runs: Runs | None = None
+    runs: Runs | Sequence[tuple[int, int]] | None = None
+
+    @property
+    def all_runs(self) -> Runs:
+        """The runs, also of a whole tensor."""
+        if self.runs is None:
+            return Runs.one(0, self.tensor.numel())
+        return self.runs if isinstance(self.runs, Runs) else Runs.of(self.runs)
 
 
 class Work:
@@ -57,7 +63,7 @@ class Work:
         self.tensor = tensor
         self.stream = job.stream
         self.constants: Constants = constants_of(job.draw, tensor.dtype)
-        self.runs = _Runs(((0, tensor.numel()),) if job.runs is None else job.runs)
+        self.runs = job.all_runs
         if self.runs.size != tensor.numel():
             raise ValueError(
                 f"the runs hold {self.runs.size} indices, the tensor {tensor.numel()} elements"
@@ -135,39 +141,6 @@ def _kernels_of(device: torch.device) -> Kernels | None:
 
         return cuda if cuda.serves(device) else None
     return None
-
-
-class _Runs:
-    """Runs of global indices, and how many elements come before each."""
-
-    def __init__(self, runs: Sequence[tuple[int, int]]):
-        for start, stop in runs:
-            check_run(start, stop)
-        self.size = sum(stop - start for start, stop in runs)
-        self.only = runs[0][0] if len(runs) == 1 else None
-        if self.only is not None:  # a whole tensor: no need of arrays
-            return
-        self.starts: Any = np.array([start for start, _ in runs], np.uint64)
-        self.stops: Any = np.array([stop for _, stop in runs], np.uint64)
-        self.ends: Any = np.cumsum([stop - start for start, stop in runs], dtype=np.int64)
-
-    def between(self, first: int, last: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Return starts and stops of the elements [first, last)."""
-        if self.only is not None:
-            ends = np.array([self.only + first, self.only + last], np.uint64)
-            return ends[:1], ends[1:]
-        a = int(np.searchsorted(self.ends, first, "right"))
-        b = int(np.searchsorted(self.ends, last, "left"))
-        starts, stops = self.starts[a : b + 1].copy(), self.stops[a : b + 1].copy()
-        starts[0] = int(self.stops[a]) - (int(self.ends[a]) - first)
-        stops[-1] = int(self.stops[b]) - (int(self.ends[b]) - last)
-        return starts, stops
-
-
-def check_run(start: int, stop: int) -> None:
-    """Raise ValueError unless [start, stop) is a run of the field."""
-    if not 0 <= start <= stop < 1 << 64:
-        raise ValueError(f"run [{start}, {stop}) is not within [0, 2**64)")
 
 
 def array_of(tensor: torch.Tensor) -> Any:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from initpolicy import field
+from initpolicy.laws.part import Part
 
 
 class LawError(ValueError):
@@ -106,6 +107,32 @@ class Law(ABC):
 
     def write(self, tensor: Tensor, stream: field.Stream) -> None:  # noqa: B027
         """Set, once `fills` are carried out, every value that they do not decide."""
+
+    def fills_part(self, part: Part, stream: field.Stream) -> list[field.Fill]:
+        """Give the draws that `field.fill` must carry out on a part of a tensor.
+
+        What is then in the part is, bit for bit, what the whole tensor would hold there.
+        """
+        return []
+
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Set, once `fills_part` are carried out, every value of a part that they do not decide.
+
+        A law of the whole matrix makes the whole matrix, and keeps the part.
+        """
+        if not part.runs.size:
+            return
+        whole = part.whole()
+        field.fill(self.fills(whole, stream))
+        self.write(whole, stream)
+        part.take(whole)
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """Bytes that `write_part` takes for a while beside the part, for a tensor of this shape.
+
+        0 for laws whose elements are made one by one.
+        """
+        return math.prod(shape) * dtype.itemsize
 
     @abstractmethod
     def write_torch(self, tensor: Tensor) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from initpolicy import field
 from initpolicy.laws.base import Law, LawError
+from initpolicy.laws.part import Part
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,22 @@ class ZeroRows(Law):
         """Write the other law, then the zeros."""
         self.law.write(tensor, stream)
         self._clear(tensor)
+
+    def fills_part(self, part: Part, stream: field.Stream) -> list[field.Fill]:
+        """Give the other law's draws."""
+        return self.law.fills_part(part, stream)
+
+    @torch.no_grad()
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Write the other law, then the zeros that are held."""
+        self.law.write_part(part, stream)
+        size = math.prod(part.shape[1:])
+        for row in self.rows:
+            part.within(row * size, part.shape[1:]).tensor.zero_()
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """What the other law takes."""
+        return self.law.room(shape, dtype)
 
     @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:
@@ -161,9 +178,7 @@ class Stacked(Law):
         for index, part, view in self._views(tensor.detach()):
             start = index * view.numel() * (2 if view.is_complex() else 1)
             for fill in part.fills(view, stream):
-                runs = fill.runs or ((0, fill.tensor.numel()),)
-                shifted = tuple((start + first, start + last) for first, last in runs)
-                found.append(dataclasses.replace(fill, runs=shifted))
+                found.append(dataclasses.replace(fill, runs=fill.all_runs.shifted(start)))
         return found
 
     @torch.no_grad()
@@ -171,6 +186,35 @@ class Stacked(Law):
         """Write every part, each with a stream of its own."""
         for index, part, view in self._views(tensor):
             part.write(view, stream.part(f"part {index}"))
+
+    def fills_part(self, part: Part, stream: field.Stream) -> list[field.Fill]:
+        """Give the draws of what is held of every part."""
+        return [
+            dataclasses.replace(
+                fill, runs=fill.all_runs.shifted(start * (2 if held.tensor.is_complex() else 1))
+            )
+            for _, start, law, held in self._held(part)
+            for fill in law.fills_part(held, stream)
+        ]
+
+    @torch.no_grad()
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Write what is held of every part."""
+        for index, _, law, held in self._held(part):
+            law.write_part(held, stream.part(f"part {index}"))
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """The most that a part takes; they are written one by one."""
+        one = (shape[0] // len(self.parts), *shape[1:])
+        return max(law.room(one, dtype) if law else 0 for law in self.parts)
+
+    def _held(self, part: Part) -> Iterator[tuple[int, int, Law, Part]]:
+        one = (part.shape[0] // len(self.parts), *part.shape[1:])
+        for index, law in enumerate(self.parts):
+            start = index * math.prod(one)
+            held = part.within(start, one)
+            if law is not None and held.runs.size:
+                yield index, start, law, held
 
     @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:
@@ -246,6 +290,27 @@ class Arranged(Law):
             field.fill(self.law.fills(matrix, own))
             self.law.write(matrix, own)
             stored.copy_(matrix.reshape(stored.shape))
+
+    @torch.no_grad()
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Make every matrix of which something is held, one at a time."""
+        batch = len(self._places("b"))
+        if not batch or self.layout[:batch] != "b" * batch:
+            super().write_part(part, stream)
+            return
+        one = part.shape[batch:]
+        own = Arranged(self.law, self.layout[batch:])
+        for index in range(math.prod(part.shape[:batch])):
+            held = part.within(index * math.prod(one), one)
+            if held.runs.size:
+                own.write_part(held, stream.part(f"matrix {index}"))
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """The whole tensor and one matrix; one matrix twice if they lie one after the other."""
+        matrix = math.prod(self._matrix_shape(shape)) * dtype.itemsize
+        batch = len(self._places("b"))
+        apart = batch and self.layout[:batch] == "b" * batch
+        return matrix + (matrix if apart else super().room(shape, dtype))
 
     @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:

@@ -26,6 +26,7 @@ from initpolicy.laws.base import (
     short,
     through_float32,
 )
+from initpolicy.laws.part import Part
 from initpolicy.laws.truncated import standard_cdf, standard_moments, truncated_cdf
 
 Floats = npt.NDArray[np.float64]
@@ -103,6 +104,14 @@ class Constant(Law):
         """Fill `tensor` with the value."""
         self.write_torch(tensor)
 
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Fill the part with the value."""
+        self.write_torch(part.tensor)
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """Nothing."""
+        return 0
+
     def write_torch(self, tensor: Tensor) -> None:
         """Fill `tensor` with the value; nothing is drawn."""
         exact = tensor.is_floating_point() or tensor.is_complex()
@@ -160,6 +169,21 @@ class Drawn(Law):
         if tensor.is_complex():
             return self.of_part().fills(torch.view_as_real(tensor), stream)
         return [field.Fill(tensor, stream, self.draw)]
+
+    def fills_part(self, part: Part, stream: field.Stream) -> list[field.Fill]:
+        """Give one draw over the elements held."""
+        tensor = part.tensor.detach()
+        if tensor.is_complex():
+            tensor, runs = torch.view_as_real(tensor), part.runs.doubled()
+            return [field.Fill(tensor, stream, self.of_part().draw, runs)]
+        return [field.Fill(tensor, stream, self.draw, part.runs)]
+
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Nothing is left to set."""
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """Nothing."""
+        return 0
 
     @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:

@@ -194,6 +194,7 @@ class _Resolving:
             losers=tuple(map(self.choice, matches[-2::-1])) if len(matches) > 1 else (),
             aliases=tuple(site.name for site in slot.sites[1:]) if len(slot.sites) > 1 else (),
             stream=lowered.stream if lowered else "",
+            persistent=site.persistent if len(slot.sites) == 1 else slot.persistent,
         )
 
     def lowered(self, match: Match, slot: Slot, site: Site) -> Lowered | None:

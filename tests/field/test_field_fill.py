@@ -74,7 +74,7 @@ def test_a_piece_draws_no_index_but_its_own(pairs, data):
     assume(indices)
     first = data.draw(st.integers(0, len(indices) - 1))
     last = data.draw(st.integers(first + 1, len(indices)))
-    starts, stops = pieces._Runs(runs).between(first, last)
+    starts, stops = field.Runs.of(runs).between(first, last)
     got = [i for a, b in zip(starts, stops, strict=True) for i in range(int(a), int(b))]
     assert got == indices[first:last]
 
