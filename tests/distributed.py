@@ -80,23 +80,30 @@ def run(
 
 
 def _results(ends: list[Connection], deadline: float, timeout: float) -> list[Any]:
-    """Wait for what every process sends; the first that failed is raised."""
+    """Wait for what every process sends; of several failures, raise the one that came first."""
     found: dict[int, Any] = {}
-    while len(found) < len(ends):
-        missing = [end for rank, end in enumerate(ends) if rank not in found]
+    failures: dict[int, tuple[float, str]] = {}
+    while len(found) + len(failures) < len(ends):
+        missing = [end for rank, end in enumerate(ends) if rank not in {**found, **failures}]
         ready = wait(missing, max(0.0, deadline - time.monotonic()))
         if not ready:
-            late = ", ".join(str(rank) for rank in range(len(ends)) if rank not in found)
-            raise RankError(f"no result of rank {late} after {timeout:g} seconds")
+            break
         for end in ready:
             rank = ends.index(end)
             try:
                 failed, what = pickle.loads(ends[rank].recv_bytes())
             except EOFError:
-                raise RankError(f"rank {rank} died") from None
-            if failed:
-                raise RankError(f"rank {rank} raised\n{what}")
-            found[rank] = what
+                failed, what = True, (0.0, f"rank {rank} died")
+            if failed:  # the others, which may miss it, have a second to say so
+                failures[rank] = what
+                deadline = min(deadline, time.monotonic() + 1)
+            else:
+                found[rank] = what
+    if failures:
+        raise RankError(min(failures.values())[1])
+    if len(found) < len(ends):
+        late = ", ".join(str(rank) for rank in range(len(ends)) if rank not in found)
+        raise RankError(f"no result of rank {late} after {timeout:g} seconds")
     return [found[rank] for rank in range(len(ends))]
 
 
@@ -115,7 +122,8 @@ def _rank(
         result = (False, _called(rank, world, folder, backend, timeout, call, args))
         message = pickle.dumps(result)
     except BaseException:
-        message = pickle.dumps((True, traceback.format_exc()))
+        said = f"rank {rank} raised\n{traceback.format_exc()}"
+        message = pickle.dumps((True, (time.monotonic(), said)))
     end.send_bytes(message)
     end.close()
     os._exit(0)  # nothing may wait for threads of a group that another process left
@@ -147,13 +155,11 @@ def _called(
         world_size=world,
         timeout=timedelta(seconds=timeout),
     )
-    try:
-        result = function(rank, *pickle.loads(args))
+    result = function(rank, *pickle.loads(args))
+    if dist.is_initialized():
         dist.barrier()  # whoever comes last may still need the others
-        return result
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        dist.destroy_process_group()
+    return result
 
 
 def _function(module: str, file: str, name: str) -> Callable[..., Any]:
