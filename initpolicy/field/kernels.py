@@ -17,11 +17,18 @@ from typing import NamedTuple
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic, overload
+from numba.core import types
+from numba.extending import overload
 
 from initpolicy.field.draws import BLOCK
+from initpolicy.field.intrinsics import (
+    as_bits,
+    as_float,
+    expect_writes,
+    fma,
+    prefer_wide_vectors,
+    read,
+)
 from initpolicy.field.quantile import (
     CUBIC_0,
     CUBIC_2,
@@ -31,6 +38,7 @@ from initpolicy.field.quantile import (
     first_row,
     load_table,
 )
+from initpolicy.field.sum_kernel import sum_entry
 
 u32, u64, i32, i64, f32 = np.uint32, np.uint64, np.int32, np.int64, np.float32
 
@@ -47,77 +55,6 @@ TO_UNIT = f32(2.0**-31)
 M0, M1 = u64(0xD2511F53), u64(0xCD9E8D57)
 W0, W1 = u32(0x9E3779B9), u32(0xBB67AE85)
 THIRTY_TWO = u64(32)
-
-
-@intrinsic
-def fma(context, a, b, c):
-    """Return a * b + c, rounded once."""
-    real = types.float32
-    return real(real, real, real), lambda _, builder, __, args: builder.fma(*args)
-
-
-@intrinsic
-def as_float(context, a):
-    """Return the float32 with these bits."""
-    return types.float32(types.int32), lambda _, builder, __, args: builder.bitcast(
-        args[0], ir.FloatType()
-    )
-
-
-@intrinsic
-def as_bits(context, a):
-    """Return the bits of a float32."""
-    return types.int32(types.float32), lambda _, builder, __, args: builder.bitcast(
-        args[0], ir.IntType(32)
-    )
-
-
-@intrinsic
-def read(context, table, row):
-    """Return table[row] for a 32-bit row within the table, unchecked."""
-
-    def generate(context, builder, signature, args):
-        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
-        return builder.load(builder.gep(array.data, [args[1]]))
-
-    return table.dtype(table, types.int32), generate
-
-
-@intrinsic
-def prefer_wide_vectors(context):
-    """Let LLVM use 512-bit vectors in this kernel where the processor has them.
-
-    Its default of 256 bits spares other programs' clock; here it costs a tenth of the speed.
-    """
-
-    def generate(context, builder, _, __):
-        # llvmlite knows no attributes with values by name; a set of strings it is all the same.
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@intrinsic
-def expect_writes(context, array, start, stop):
-    """Ask for the cache lines of array[start:stop], while words are made.
-
-    Memory is then fetched behind the arithmetic: without it, large tensors take half as long again.
-    """
-
-    def generate(context, builder, signature, args):
-        values = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
-        byte, flag, size = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
-        prefetch = builder.module.declare_intrinsic(
-            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-        )
-        line = size(64 * 8 // signature.args[0].dtype.bitwidth)
-        with cgutils.for_range_slice(builder, args[1], args[2], line) as (index, _):
-            place = builder.bitcast(builder.gep(values.data, [index]), byte)
-            builder.call(prefetch, [place, flag(1), flag(3), flag(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, types.int64), generate
 
 
 def put(out, i, value):
@@ -403,6 +340,7 @@ ENTRIES = {
     "normal": _standard,
     "truncated": _interval,
     "narrow": _narrow,
+    "sum": sum_entry,
 }
 
 

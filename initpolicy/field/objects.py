@@ -65,7 +65,8 @@ def _maker() -> tuple[str, ...]:
     llvm: Any = import_module("llvmlite.binding")
 
     here = Path(__file__).parent
-    sources = b"".join((here / name).read_bytes() for name in ("kernels.py", "quantile.npy"))
+    names = ("kernels.py", "intrinsics.py", "sum_kernel.py", "mixing.py", "quantile.npy")
+    sources = b"".join((here / name).read_bytes() for name in names)
     return (
         hashlib.sha256(sources).hexdigest(),
         version("numba"),
