@@ -12,10 +12,12 @@ from initpolicy.field.fill import fill, words
 from initpolicy.field.pieces import Fill
 from initpolicy.field.runs import Runs
 from initpolicy.field.stream import DRAW_VERSION, Stream, stream
+from initpolicy.field.sums import Elements, sums
 
 __all__ = [
     "DRAW_VERSION",
     "Draw",
+    "Elements",
     "Fill",
     "NormalDraw",
     "Runs",
@@ -26,5 +28,6 @@ __all__ = [
     "fill",
     "representable_bounds",
     "stream",
+    "sums",
     "words",
 ]

@@ -62,7 +62,7 @@ def draw(
     kernel, numbers = _bound(constants, out.dtype)
     (k0, k1), (c2, c3) = stream.key, stream.high
     runs = np.concatenate((starts, stops))
-    kernel(_address(out), out.size, _address(runs), starts.size, _Words(), c2, c3, k0, k1, *numbers)
+    kernel(address(out), out.size, address(runs), starts.size, _Words(), c2, c3, k0, k1, *numbers)
 
 
 @lru_cache(maxsize=256)
@@ -71,7 +71,8 @@ def _bound(constants: Constants | None, dtype: np.dtype[Any]) -> tuple[Kernel, t
     return load(entry, (f"{dtype}*", *_RUNS, *LAWS[entry])), numbers
 
 
-def _address(array: NDArray[Any]) -> int:
+def address(array: NDArray[Any]) -> int:
+    """Where an array's memory begins."""
     return array.__array_interface__["data"][0]  # half the cost of array.ctypes.data
 
 
@@ -79,4 +80,4 @@ def narrow(values: NDArray[np.float32], out: NDArray[np.uint8], target: Format) 
     """Round float32 values to the codes of an 8-bit format."""
     kernel = load("narrow", ("float32*", "uint8*", "int64", "int32", "int32", "uint8"))
     shape = target.mantissa, target.exponent, int(target.negative_zero)
-    kernel(_address(values), _address(out), values.size, *shape)
+    kernel(address(values), address(out), values.size, *shape)

@@ -80,7 +80,7 @@ class Work:
                 last = min(first + size, self.runs.size)
                 yield Piece(self, kernels, first, last, self.flat[first:last])
         else:
-            for first, view in _boxes(self.tensor, 0):
+            for first, view in boxes(self.tensor, 0):
                 yield Piece(self, kernels, first, first + view.numel(), view)
 
 
@@ -95,17 +95,22 @@ class Piece:
     view: torch.Tensor
 
     @property
+    def size(self) -> int:
+        """How many elements it has."""
+        return self.last - self.first
+
+    @property
     def bytes(self) -> int:
         """Size of the piece in the tensor."""
-        return (self.last - self.first) * self.view.element_size()
+        return self.size * self.view.element_size()
 
-    def draw(self) -> None:
+    def run(self) -> None:
         """Draw the piece, through a buffer unless the kernels can write to it."""
         if self.work.flat is not None and self.kernels:
             self._draw_into(self.view, self.kernels)
             return
         device = self.view.device if self.kernels else torch.device("cpu")
-        buffer = torch.empty(self.last - self.first, dtype=self.view.dtype, device=device)
+        buffer = torch.empty(self.size, dtype=self.view.dtype, device=device)
         if buffer.dtype in FLOAT8:
             values = torch.empty_like(buffer, dtype=torch.float32)
             self._draw_into(values, self.kernels or _cpu())
@@ -154,7 +159,7 @@ def array_of(tensor: torch.Tensor) -> Any:
     return tensor.numpy()
 
 
-def _boxes(tensor: torch.Tensor, first: int) -> Iterator[tuple[int, torch.Tensor]]:
+def boxes(tensor: torch.Tensor, first: int) -> Iterator[tuple[int, torch.Tensor]]:
     """Cut a tensor into views of at most BUFFER elements, consecutive in row-major order."""
     if tensor.numel() <= BUFFER:
         yield first, tensor
@@ -162,7 +167,7 @@ def _boxes(tensor: torch.Tensor, first: int) -> Iterator[tuple[int, torch.Tensor
     row = tensor[0].numel()
     if row > BUFFER:
         for i in range(len(tensor)):
-            yield from _boxes(tensor[i], first + i * row)
+            yield from boxes(tensor[i], first + i * row)
         return
     step = BUFFER // row
     for i in range(0, len(tensor), step):

@@ -6,13 +6,30 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 
-from initpolicy.field.pieces import Piece
-
 TASK = 1 << 18  # elements worth handing to a thread, about 0.2 ms
 _SUBNORMAL = 5e-324
+
+
+class Piece(Protocol):
+    """What a thread does between two looks at Ctrl-C."""
+
+    @property
+    def size(self) -> int:
+        """How many elements it has."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes they have in their tensor."""
+        ...
+
+    def run(self) -> None:
+        """Draw them, or read them."""
+        ...
 
 
 def default_threads() -> int:
@@ -25,14 +42,14 @@ def default_threads() -> int:
 
 
 def piece_size(total: int, threads: int) -> int:
-    """Return how many elements to draw between two looks at Ctrl-C: a few milliseconds' worth."""
+    """Return how many elements to take between two looks at Ctrl-C: a few milliseconds' worth."""
     return min(max(total // (4 * threads), TASK), 16 * TASK)
 
 
 def carry_out(
     pieces: Iterable[Piece], threads: int, progress: Callable[[int], None] | None
 ) -> None:
-    """Draw all pieces; an exception, Ctrl-C among them, stops all threads within milliseconds."""
+    """Run all pieces; an exception, Ctrl-C among them, stops all threads within milliseconds."""
 
     def report(written: int) -> None:
         if progress:
@@ -41,7 +58,7 @@ def carry_out(
     if threads == 1:
         with subnormals_kept():
             for piece in pieces:
-                piece.draw()
+                piece.run()
                 report(piece.bytes)
         return
     stopped = False
@@ -51,7 +68,7 @@ def carry_out(
         with torch.no_grad(), subnormals_kept():
             for piece in task:
                 if not stopped:
-                    piece.draw()
+                    piece.run()
                     written += piece.bytes
         return written
 
@@ -83,7 +100,7 @@ def _tasks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
     size = 0
     for piece in pieces:
         task.append(piece)
-        size += piece.last - piece.first
+        size += piece.size
         if size >= TASK:
             yield task
             task, size = [], 0
