@@ -61,6 +61,8 @@ class Decision:
     """The name that its draws are made from, if it is not its own."""
     persistent: bool = True
     """Whether a checkpoint holds it: no if it is a buffer that is not, or computed from others."""
+    recompute: str = ""
+    """`constructor` if its values are what the constructor of its module makes; else empty."""
 
     @property
     def numel(self) -> int:
@@ -68,13 +70,24 @@ class Decision:
         return prod(self.shape)
 
     @property
+    def gives_values(self) -> bool:
+        """Whether the tensor gets values, and is not left as it is."""
+        return self.law is not None or bool(self.recompute)
+
+    @property
+    def begins_as(self) -> str:
+        """What it begins as, for a person to read."""
+        if self.recompute:
+            return f"recomputed by the constructor of {self.module_type}"
+        return "left as it is" if self.law is None else str(self.law)
+
+    @property
     def stream_name(self) -> str:
         """The name that its draws are made from."""
         return self.stream or self.name
 
     def __str__(self) -> str:
-        law = "left as it is" if self.law is None else str(self.law)
-        return f"{self.name} {list(self.shape)} {self.dtype}: {law}"
+        return f"{self.name} {list(self.shape)} {self.dtype}: {self.begins_as}"
 
     def to_json(self) -> dict[str, Any]:
         """The decision as plain data."""
@@ -90,6 +103,7 @@ class Decision:
             "aliases": list(self.aliases),
             "stream": self.stream,
             "persistent": self.persistent,
+            "recompute": self.recompute,
         }
 
 
@@ -128,12 +142,24 @@ class Plan:
 
     @property
     def filled(self) -> tuple[Decision, ...]:
-        """The decisions that give values."""
+        """The decisions that give the values of a law."""
         return tuple(decision for decision in self.decisions if decision.law is not None)
 
+    @property
+    def given(self) -> tuple[Decision, ...]:
+        """The decisions that give values, of a law or of a constructor."""
+        return tuple(decision for decision in self.decisions if decision.gives_values)
+
+    @property
+    def recomputed(self) -> tuple[Decision, ...]:
+        """The decisions on buffers that the constructors of their modules make."""
+        return tuple(decision for decision in self.decisions if decision.recompute)
+
     def __str__(self) -> str:
-        kept = len(self.decisions) - len(self.filled)
+        again = len(self.recomputed)
+        kept = len(self.decisions) - len(self.given)
         head = f"{self.title or self.policy}, seed {self.seed}: {len(self.filled)} tensors filled"
+        head += f", {again} recomputed" if again else ""
         lines = [head + (f", {kept} left as they are" if kept else "")]
         return "\n".join([*lines, *(f"  {decision}" for decision in self.decisions)])
 
@@ -201,6 +227,11 @@ def _decision(data: dict[str, Any]) -> Decision:
     kind = data["kind"]
     if kind not in ("parameter", "buffer"):
         raise ValueError(f"a tensor is a parameter or a buffer, not {kind!r}")
+    recompute = _text(data["recompute"])
+    if recompute not in ("", "constructor"):
+        raise ValueError(f"a constructor recomputes, not {recompute!r}")
+    if recompute and (kind != "buffer" or data["law"] is not None):
+        raise ValueError("what is recomputed is a buffer that follows no law")
     return Decision(
         name=_text(data["name"]),
         kind=kind,
@@ -213,6 +244,7 @@ def _decision(data: dict[str, Any]) -> Decision:
         aliases=tuple(_text(alias) for alias in data["aliases"]),
         stream=_text(data["stream"]),
         persistent=_yes(data["persistent"]),
+        recompute=recompute,
     )
 
 

@@ -29,6 +29,27 @@ def test_a_plan_prints_what_it_decided():
         plan["nothing"]
 
 
+def test_a_plan_says_what_a_constructor_recomputes():
+    policy = parse(
+        'format = 1\n[[rule]]\nbuffer.running_var = { recompute = "constructor" }\n'
+        'init."*" = 1\nbuffer.running_mean = "keep"\nbuffer.num_batches_tracked = 0'
+    )
+    plan = initpolicy.plan(nn.BatchNorm1d(2, device="meta"), policy)
+    assert str(plan) == (
+        "<policy>, seed 0: 3 tensors filled, 1 recomputed, 1 left as they are\n"
+        "  weight [2] float32: 1\n"
+        "  bias [2] float32: 1\n"
+        "  running_mean [2] float32: left as it is\n"
+        "  running_var [2] float32: recomputed by the constructor of BatchNorm1d\n"
+        "  num_batches_tracked [] int64: 0"
+    )
+    assert [d.name for d in plan.recomputed] == ["running_var"]
+    assert [d.name for d in plan.filled] == ["weight", "bias", "num_batches_tracked"]
+    assert [d.name for d in plan if not d.gives_values] == ["running_mean"]
+    assert plan["running_var"].winner.initializer == 'recompute = "constructor"'
+    assert Plan.from_json(json.dumps(plan.to_json())) == plan
+
+
 def test_a_plan_in_json_is_readable():
     plan = initpolicy.plan(nn.Linear(2, 3), POLICY, seed=5)
     assert plan.to_json() == {
@@ -57,6 +78,7 @@ def test_a_plan_in_json_is_readable():
                 "aliases": [],
                 "stream": "",
                 "persistent": True,
+                "recompute": "",
             },
             {
                 "name": "bias",
@@ -70,6 +92,7 @@ def test_a_plan_in_json_is_readable():
                 "aliases": [],
                 "stream": "",
                 "persistent": True,
+                "recompute": "",
             },
         ],
         "warnings": [],
@@ -92,6 +115,16 @@ def test_a_plan_in_json_is_readable():
         (
             lambda data: data | {"decisions": [data["decisions"][0] | {"kind": "layer"}]},
             "ValueError: a tensor is a parameter or a buffer, not 'layer'",
+        ),
+        (
+            lambda data: data | {"decisions": [data["decisions"][1] | {"recompute": "me"}]},
+            "ValueError: a constructor recomputes, not 'me'",
+        ),
+        (
+            lambda data: (
+                data | {"decisions": [data["decisions"][1] | {"recompute": "constructor"}]}
+            ),
+            "ValueError: what is recomputed is a buffer that follows no law",
         ),
     ],
 )

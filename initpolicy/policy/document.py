@@ -55,6 +55,12 @@ class ChunksTable(Strict):
     chunks: list[Part] = Field(min_length=1)
 
 
+class RecomputeTable(Strict):
+    """A buffer whose values the constructor of its module makes."""
+
+    recompute: Literal["constructor"]
+
+
 def _kind(value: object) -> str | None:
     if isinstance(value, bool):
         return None
@@ -66,12 +72,16 @@ def _kind(value: object) -> str | None:
 
 
 def _part_kind(value: object) -> str | None:
-    return None if _value_kind(value) == "chunks" else _kind(value)
+    return _kind(value) if _value_kind(value) == "part" else None
 
 
 def _value_kind(value: object) -> str:
-    in_parts = isinstance(value, dict) and "chunks" in value and "fn" not in value
-    return "chunks" if in_parts else "part"
+    if isinstance(value, dict) and "fn" not in value:
+        if "chunks" in value:
+            return "chunks"
+        if "recompute" in value:
+            return "recompute"
+    return "part"
 
 
 def _variable_kind(value: object) -> str | None:
@@ -93,7 +103,9 @@ Part = Annotated[
     ),
 ]
 Value = Annotated[
-    Annotated[Part, Tag("part")] | Annotated[ChunksTable, Tag("chunks")],
+    Annotated[Part, Tag("part")]
+    | Annotated[ChunksTable, Tag("chunks")]
+    | Annotated[RecomputeTable, Tag("recompute")],
     Discriminator(_value_kind),
 ]
 Variable = Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,15 @@ from initpolicy import initializers
 from initpolicy.expressions import Expression, ExpressionError
 from initpolicy.model import LayoutError, read_layout
 from initpolicy.policy import document as toml
+from initpolicy.policy.files import builtin_folder as builtin_folder
+from initpolicy.policy.files import builtins as builtins
+from initpolicy.policy.files import find, name_of, not_found
 from initpolicy.policy.glob import (
     GlobError,
     NamePattern,
     NameSelector,
     TypeSelector,
     WordPattern,
-    suggest,
 )
 from initpolicy.policy.lines import line_numbers, nearest_line
 from initpolicy.policy.model import (
@@ -33,6 +34,7 @@ from initpolicy.policy.model import (
     Entry,
     Keep,
     Policy,
+    Recompute,
     Rule,
     Variable,
 )
@@ -50,28 +52,6 @@ MOST_PASSES = 4  # in which the structure of a file is checked, less what was wr
 LARGEST_FILE = 4 * 2**20  # bytes; a policy for every layer of a large model is far below it
 
 
-def builtin_folder() -> Path:
-    """The folder of the policies that ship with the package."""
-    package = Path(__file__).parent.parent
-    inside = package / "policies"  # in a wheel; in a checkout they stand beside the package
-    return inside if inside.is_dir() else package.parent / "policies"
-
-
-@cache
-def builtins() -> tuple[str, ...]:
-    """The names of the policies that ship with the package.
-
-    >>> "densenet" in builtins()
-    True
-    """
-    folder = builtin_folder()
-    return tuple(
-        sorted(
-            file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.toml")
-        )
-    )
-
-
 def load(policy: str | os.PathLike[str] | Policy) -> Policy:
     """Load a policy: the path of a TOML file, or the name of a built-in one.
 
@@ -84,10 +64,10 @@ def load(policy: str | os.PathLike[str] | Policy) -> Policy:
     if isinstance(policy, Policy):
         return policy
     given = os.fspath(policy)
-    file = _find(given, Path())
+    file = find(given, Path())
     if file is None:
-        raise InitPolicyError(_not_found(given, None))
-    return _Loading().policy(file, _name(given, file))
+        raise InitPolicyError(not_found(given, None))
+    return _Loading().policy(file, name_of(given, file))
 
 
 def parse(text: str, name: str = "<policy>") -> Policy:
@@ -105,35 +85,6 @@ def parse(text: str, name: str = "<policy>") -> Policy:
     type Linear -> normal(std=0.02)
     """
     return _Loading().parsed(text, name, Path())
-
-
-def _name(given: str, file: Path) -> str:
-    """What messages call a policy: built-ins go by their place among the built-in policies."""
-    folder = builtin_folder()
-    if file.is_relative_to(folder):
-        return f"policies/{file.relative_to(folder).as_posix()}"
-    return given
-
-
-def _find(given: str, folder: Path) -> Path | None:
-    """The file that a path or a built-in's name means, seen from `folder`."""
-    if "\0" in given:
-        return None
-    file = folder / given
-    if file.is_file():
-        return file
-    name = given.removesuffix(".toml")
-    return builtin_folder() / f"{name}.toml" if name in builtins() else None
-
-
-def _not_found(given: str, location: Location | None) -> Problem:
-    near = suggest(given.removesuffix(".toml"), builtins())
-    return Problem(
-        "IP110",
-        f"there is no policy `{given}`, neither a file nor a built-in",
-        f"did you mean `{near[0]}`?" if near else f"the built-ins are {', '.join(builtins())}",
-        location,
-    )
 
 
 class _Loading:
@@ -235,9 +186,9 @@ class _Loading:
         return None
 
     def parent(self, given: str, folder: Path, location: Location) -> Policy | None:
-        file = _find(given, folder)
+        file = find(given, folder)
         if file is None:
-            self.problems.append(_not_found(given, location))
+            self.problems.append(not_found(given, location))
             return None
         resolved = file.resolve()
         if resolved in self.ancestors:
@@ -255,7 +206,7 @@ class _Loading:
             return None
         if resolved in self.loaded:  # its rules stand already where they were first asked for
             return None
-        return self.file(file, _name(os.path.normpath(folder / given), file))
+        return self.file(file, name_of(os.path.normpath(folder / given), file))
 
     def merged(self, document: toml.Document, parents: list[Policy], name: str, at: Any) -> Policy:
         rules = [replace(rule, inherited=True) for parent in parents for rule in parent.rules]
@@ -335,9 +286,23 @@ class _Loading:
         except GlobError as error:
             self.error("IP106", str(error), "", location)
             return None
-        parsed = self.value(value, location)
+        if isinstance(value, toml.RecomputeTable):
+            parsed = self.recompute(key, glob, location)
+        else:
+            parsed = self.value(value, location)
         kind = "parameter" if key == "init" else "buffer"
         return None if parsed is None else Entry(kind, pattern, parsed, location)
+
+    def recompute(self, key: str, glob: str, location: Location) -> Recompute | None:
+        if key == "buffer":
+            return Recompute()
+        self.error(
+            "IP217",
+            f"`init.{glob}` names parameters, and a constructor recomputes buffers alone",
+            f"write `buffer.{glob}` if it is a buffer, and an initializer for a parameter",
+            location,
+        )
+        return None
 
     def value(self, value: Any, location: Location) -> Call | Keep | Chunks | None:
         if isinstance(value, toml.ChunksTable):

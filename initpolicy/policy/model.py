@@ -29,6 +29,20 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class Recompute:
+    """The buffer has the values that the constructor of its module makes."""
+
+    by: Literal["constructor"] = "constructor"
+
+    def __str__(self) -> str:
+        return f'recompute = "{self.by}"'
+
+    def to_value(self) -> Any:
+        """As it is written in TOML."""
+        return {"recompute": self.by}
+
+
+@dataclass(frozen=True)
 class Call:
     """An initializer, its own arguments, and the common ones (`scale`, `layout`, ...).
 
@@ -85,7 +99,7 @@ class Entry:
 
     kind: Literal["parameter", "buffer"]
     glob: WordPattern
-    value: Call | Keep | Chunks
+    value: Call | Keep | Chunks | Recompute
     location: Location = field(compare=False)
 
     @property

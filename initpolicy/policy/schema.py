@@ -26,9 +26,11 @@ def schema() -> Schema:
     document = cast("Schema", _plain(Document.model_json_schema()))
     definitions: Schema = document.pop("$defs")
     rule: Schema = definitions["RuleTable"]
-    for key in ("init", "buffer"):
-        # Names of parameters are data: an editor has nothing to complete, and everything to check.
-        rule["properties"][key]["additionalProperties"] = {"$ref": "#/$defs/Value"}
+    # Names of parameters are data: an editor has nothing to complete, and everything to check.
+    value: Schema = {"$ref": "#/$defs/Value"}
+    rule["properties"]["init"]["additionalProperties"] = value
+    recompute: Schema = {"$ref": "#/$defs/RecomputeTable"}
+    rule["properties"]["buffer"]["additionalProperties"] = {"anyOf": [value, recompute]}
     rule["anyOf"] = [
         {"required": [key], "properties": {key: {"minProperties": 1}}} for key in ("init", "buffer")
     ]

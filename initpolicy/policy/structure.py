@@ -45,7 +45,9 @@ def structure(
         else:
             message = detail["msg"][0].lower() + detail["msg"][1:]
             told = f"`{_dotted(path)}` is {shown(detail['input'])}"
-            yield Problem("IP103", told, message, place), path
+            # Without the key that says what kind of value it is, the rest says nothing.
+            kind = len(path) > 4 and path[-1] in ("fn", "chunks", "recompute")
+            yield Problem("IP103", told, message, place), path[:-1] if kind else path
 
 
 def leave_out(data: Any, path: KeyPath) -> None:

@@ -31,8 +31,8 @@ def applied(decided: Plan, seconds: float, saved: tuple[str, int] | None) -> dic
     """What `text.applied` tells, and the plan."""
     return {
         "filled": {
-            "tensors": len(decided.filled),
-            "values": sum(decision.numel for decision in decided.filled),
+            "tensors": len(decided.given),
+            "values": sum(decision.numel for decision in decided.given),
         },
         "rules": [
             {
@@ -44,7 +44,7 @@ def applied(decided: Plan, seconds: float, saved: tuple[str, int] | None) -> dic
             }
             for share in summary.shares(decided)
         ],
-        "left": [decision.name for decision in decided if decision.law is None],
+        "left": [decision.name for decision in decided if not decision.gives_values],
         "seconds": round(seconds, 6),
         "saved": None if saved is None else {"file": saved[0], "bytes": saved[1]},
         "plan": decided.to_json(),

@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"(?<![A-Za-z0-9_.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![A-Za-z
 
 @dataclass(frozen=True)
 class Share:
-    """The tensors that one rule filled with one initializer."""
+    """The tensors that one rule gave values in one way."""
 
     rule: str
     initializer: str
@@ -28,8 +28,8 @@ class Share:
 
     @property
     def law(self) -> str:
-        """The law of the tensors, or the range of their laws."""
-        return ranged(str(decision.law) for decision in self.decisions)
+        """What the tensors begin as, or the range of it."""
+        return ranged(decision.begins_as for decision in self.decisions)
 
     @property
     def values(self) -> int:
@@ -62,7 +62,7 @@ class Leftover:
 def shares(plan: Plan) -> list[Share]:
     """What each rule gave, in the order in which the rules first decide something."""
     groups: dict[tuple[str, str, str], list[Decision]] = {}
-    for decision in plan.filled:
+    for decision in plan.given:
         winner = decision.winner
         # A plan read from JSON may fill a tensor without saying why.
         key = (winner.rule, winner.location.file, winner.initializer) if winner else ("", "", "")
@@ -78,7 +78,7 @@ def leftovers(plan: Plan) -> list[Leftover]:
     """What was left as it is, and why."""
     groups: dict[tuple[str, str, str | None], list[Decision]] = {}
     for decision in plan:
-        if decision.law is None:
+        if not decision.gives_values:
             rule = decision.winner and decision.winner.rule
             key = (decision.kind, decision.module_type, rule)
             groups.setdefault(key, []).append(decision)
@@ -126,7 +126,7 @@ def totals(plan: Plan) -> str:
     """
     told: list[str] = []
     for kind, noun in (("parameter", "parameter tensor"), ("buffer", "buffer")):
-        found = [decision for decision in plan.filled if decision.kind == kind]
+        found = [decision for decision in plan.given if decision.kind == kind]
         if found:
             values = sum(decision.numel for decision in found)
             told.append(f"{count(len(found), noun)} ({count(values, 'value')})")

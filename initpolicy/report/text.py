@@ -66,18 +66,18 @@ def _print_problem(problem: Problem, before: str, to: Console) -> None:
 
 
 def plan(decided: Plan, to: Console) -> None:
-    """Every tensor that is filled, one a line, and then the summary."""
+    """Every tensor that gets values, one a line, and then the summary."""
     _print_title(decided, to)
     table = _table("tensor", "shape", "type", "begins as", "because")
-    for decision in decided.filled:
+    for decision in decided.given:
         table.add_row(
             Text(one_line(decision.name), "bold"),
             _shape(decision.shape),
             decision.dtype,
-            Text(str(decision.law), "cyan"),
+            Text(decision.begins_as, "cyan"),
             _because(decision.winner),
         )
-    if decided.filled:
+    if decided.given:
         # Folded cells would make one tensor many lines: a narrow window wraps what is too long.
         _print_table(table, to, width=_WITHOUT_WINDOW)
         to.print()
@@ -108,7 +108,7 @@ def applied(decided: Plan, seconds: float, saved: tuple[str, int] | None, to: Co
             f"{len(share.decisions):,}",
             f"{share.values:,}",
         )
-    if decided.filled:
+    if decided.given:
         _print_table(table, to)
         to.print()
     to.print(f"Filled {summary.totals(decided)} in {seconds:.2f} s.", soft_wrap=True)
@@ -135,8 +135,7 @@ def explanation(
     rows: list[tuple[str, Text]] = [("is", Text(what))]
     if decision.aliases:
         rows.append(("is also", Text(one_line(", ".join(decision.aliases)))))
-    law = "left as it is" if decision.law is None else str(decision.law)
-    rows.append(("begins as", Text(law, "cyan")))
+    rows.append(("begins as", Text(decision.begins_as, "cyan")))
     if decision.winner is None:
         rows.append(("because", Text("no rule covers it")))
     else:

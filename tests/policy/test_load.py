@@ -29,7 +29,9 @@ RULES = st.fixed_dictionaries(
         "name": NAMES | st.lists(NAMES, min_size=1, max_size=3),
         "within": TYPES,
         "where": st.sampled_from(["fan_in > 3", "ndim == 1 and depth >= 2"]),
-        "buffer": st.dictionaries(GLOBS, VALUES, min_size=1, max_size=2),
+        "buffer": st.dictionaries(
+            GLOBS, VALUES | st.just({"recompute": "constructor"}), min_size=1, max_size=2
+        ),
         "optional": st.booleans(),
         "note": st.text(max_size=9),
     },
@@ -237,3 +239,16 @@ def test_files_that_are_no_text(tmp_path):
 def test_any_text_is_a_policy_or_an_error_of_ours(text):
     with contextlib.suppress(InitPolicyError):
         parse("format = 1\n" + text)
+
+
+def test_a_constructor_recomputes_buffers_alone():
+    text = 'format = 1\n[[rule]]\ninit.w = { recompute = "constructor" }\n'
+    assert messages(text) == (
+        "x.toml:3: IP217 `init.w` names parameters, and a constructor recomputes buffers alone; "
+        "write `buffer.w` if it is a buffer, and an initializer for a parameter"
+    )
+    text = 'format = 1\n[[rule]]\nbuffer.w = { recompute = "me" }\nbuffer.v = { fn = 3 }\n'
+    assert messages(text) == (
+        "x.toml:3: IP103 `buffer.w.recompute` is 'me'; input should be 'constructor'\n"
+        "x.toml:4: IP103 `buffer.v.fn` is 3; input should be a valid string"
+    )

@@ -108,6 +108,8 @@ def selectors(globs: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
 
 
 entries = st.dictionaries(keys, values, min_size=1, max_size=3)
+recompute = st.just({"recompute": "constructor"})
+buffer_entries = st.dictionaries(keys, values | recompute, min_size=1, max_size=3)
 rules = st.sampled_from(["init", "buffer"]).flatmap(
     lambda needed: tables(
         {
@@ -116,7 +118,7 @@ rules = st.sampled_from(["init", "buffer"]).flatmap(
             "within": selectors(type_globs),
             "where": expressions,
             "init": entries,
-            "buffer": entries,
+            "buffer": buffer_entries,
             "optional": st.booleans(),
             "note": texts,
         },
@@ -151,6 +153,7 @@ documents = tables(
 FOREIGN: list[Any] = [True, False, -1, 0, 2.5, date(2020, 1, 1)]
 FOREIGN += ["x", "keep", "normal", "sparse", "nonsense", [], ["x"], [3], [[]], {}, {"default": 1}]
 FOREIGN += [{"fn": "normal"}, {"fn": "keep"}, {"fn": 3}, {"fn": "normal", "std": True}]
+FOREIGN += [{"recompute": "constructor"}, {"recompute": "x"}, {"recompute": 3}]
 FOREIGN += [{"count": "x"}, {"attr": "x"}, {"attr": "x", "count": "x"}]
 foreign = st.sampled_from(FOREIGN)
 new_keys = st.sampled_from(
@@ -206,6 +209,9 @@ def test_both_accept_what_is_right(document: dict[str, Any]) -> None:
 @example({"format": 1, "rule": [{"init": {"x": {"fn": "normal", "stream": 1}}}]})
 @example({"format": 1, "rule": [{"init": {"x": {"fn": "dirac", "groups": 2.5}}}]})
 @example({"format": 1, "rule": [{"init": {"x": {"fn": "trunc_normal", "corrected": 1}}}]})
+@example({"format": 1, "rule": [{"init": {"x": {"recompute": "constructor"}}}]})
+@example({"format": 1, "rule": [{"buffer": {"x": {"recompute": "constructor", "fn": "normal"}}}]})
+@example({"format": 1, "rule": [{"buffer": {"x": {"recompute": "constructor", "std": 1}}}]})
 @example({"format": 1, "title": "x" * 10_001})
 @example({"format": 1, "seed": -1})
 def test_both_judge_alike(document: dict[str, Any]) -> None:
