@@ -30,6 +30,9 @@ PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 _TYPES = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
+    "U16": torch.uint16,
+    "U32": torch.uint32,
+    "U64": torch.uint64,
     "I8": torch.int8,
     "I16": torch.int16,
     "I32": torch.int32,
@@ -40,7 +43,9 @@ _TYPES = {
     "F64": torch.float64,
     "C64": torch.complex64,
     "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
     "F8_E5M2": torch.float8_e5m2,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
 }
 
 
@@ -85,6 +90,40 @@ def load(path: str, key: str, rows: tuple[int, int] | None = None) -> Tensor:
         if rows is None:
             return cast("Tensor", file.get_tensor(key))
         return cast("Tensor", file.get_slice(key)[slice(*rows)])
+
+
+def tensors(path: str) -> Iterator[tuple[str, Tensor]]:
+    """Give every tensor of a file, mapped into memory and not read; raises `FileError`."""
+    names = header(path)
+    if path.endswith(".json"):
+        places = _shards(path, _stamp(path))
+        for shard in dict.fromkeys(places.values()):
+            for key, tensor in tensors(shard):
+                if places.get(key) == shard:
+                    yield key, tensor
+    elif path.endswith(PICKLES):
+        yield from _pickled(path, _stamp(path)).items()
+    else:
+        with _opened(path) as file:
+            for key in names:
+                yield key, cast("Tensor", file.get_tensor(key))
+
+
+def checkpoint_in(folder: str) -> str:
+    """Find the checkpoint of a folder: an index before what it lists; raises `FileError`."""
+    names = sorted(file.name for file in Path(folder).iterdir() if file.is_file())
+    for ending in (".safetensors.index.json", ".safetensors", ".index.json", *PICKLES):
+        found = [name for name in names if name.endswith(ending)]
+        if len(found) > 1:
+            raise FileError(
+                f"{folder} has {len(found)} checkpoints: {listed(found)}", hint="name one of them"
+            )
+        if found:
+            return str(Path(folder) / found[0])
+    raise FileError(
+        f"{folder} has no checkpoint",
+        hint=f"a checkpoint's name ends in .safetensors, .index.json, {', '.join(PICKLES)}",
+    )
 
 
 _Stamp = tuple[int, int]  # what changes when a file does
