@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Hashable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from initpolicy.problems import InitPolicyError, Problem
@@ -39,49 +37,37 @@ def save(model: nn.Module, plan: Plan, file: Path) -> int:
     find the others, as `safetensors.torch.save_model` does. `load_model` of the same module reads
     the file back. Until the last byte is written, what was there before stays.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
+    from initpolicy.materialization.container import (
+        TYPES,
+        Entry,
+        bytes_in,
+        header,
+        ordered,
+        origin,
+    )
+    from initpolicy.materialization.replacing import replacing
 
     tensors, names = _tensors(model, plan)
-    metadata = names | {
-        "format": "pt",
-        "policy": plan.policy,
-        "title": plan.title,
-        "seed": str(plan.seed),
-        "draws": str(plan.to_json()["draws"]),
-    }
+    for name, tensor in tensors.items():
+        if tensor.dtype not in TYPES:
+            raise _problem(str(file), f"safetensors cannot hold {tensor.dtype} ({name})")
+    entries = ordered(
+        Entry(name, tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()
+    )
     target = file.resolve()  # a link stays one, and the file behind it is replaced
     try:
-        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-            written = Path(folder) / target.name
-            written.touch()
-            permissions = (
-                written.stat().st_mode
-            )  # ordinary ones: safetensors gives the owner's only
-            save_file(tensors, written, metadata)
-            _order(written)
-            written.chmod(permissions)
-            os.replace(written, target)
+        with replacing(target) as written:
+            begin = header(entries, names | origin(plan))
+            written.write(0, begin)
+            offset = len(begin)
+            for entry in entries:
+                written.write(offset, bytes_in(tensors[entry.name].cpu()))
+                offset += entry.size
         return target.stat().st_size
     except OSError as error:
         raise _problem(str(file), error.strerror or str(error)) from error
-    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:  # such as a tensor without memory
         raise _problem(str(file), str(error) or type(error).__name__) from error
-
-
-def _order(file: Path) -> None:
-    """Sort the metadata in the header of a file, so that equal values make equal files.
-
-    safetensors writes them in an order that is another each time.
-    """
-    with file.open("r+b") as opened:
-        size = int.from_bytes(opened.read(8), "little")
-        header = json.loads(opened.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(text) <= size:
-            opened.seek(8)
-            opened.write(text.ljust(size))
 
 
 def _tensors(model: nn.Module, plan: Plan) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -244,14 +244,16 @@ def test_a_folder_that_is_not_writable(run, mlp, tmp_path, monkeypatch) -> None:
 
 
 def test_a_failing_write_leaves_what_was_there(run, mlp, write, monkeypatch, tmp_path) -> None:
-    import safetensors.torch
+    from initpolicy.materialization.replacing import Replacement
 
-    def full(tensors, file, metadata) -> None:
-        Path(file).write_bytes(b"half of i")
+    whole = Replacement.write
+
+    def full(self, offset, data) -> None:
+        whole(self, offset, data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
     write("x.safetensors", "before")
-    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    monkeypatch.setattr(Replacement, "write", full)
     ran = run("apply", mlp, "torch", "--out", "x.safetensors")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "IP403 x.safetensors cannot be written: No space left on device\n"
@@ -263,7 +265,7 @@ def test_a_failing_write_leaves_what_was_there(run, mlp, write, monkeypatch, tmp
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs limits of POSIX")
-def test_a_full_disk_is_told_by_safetensors_too(run, write) -> None:
+def test_a_full_disk_is_told(run, write) -> None:
     import resource
     import signal
 

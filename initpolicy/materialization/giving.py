@@ -1,0 +1,108 @@
+"""What a plan can give to a file, and what it cannot."""
+
+from __future__ import annotations
+
+import torch
+
+from initpolicy.laws import Arranged, Law, LawError, Stacked, ZeroRows
+from initpolicy.laws.files import FileError
+from initpolicy.materialization.container import TYPES, Entry
+from initpolicy.materialization.layout import Given
+from initpolicy.plans import Decision, Plan
+from initpolicy.problems import InitPolicyError, Problem, listed
+
+
+def given(plan: Plan, cast: torch.dtype | None) -> list[Given]:
+    """Every tensor that a checkpoint of the plan holds, floating-point ones as `cast` if given.
+
+    Raises `InitPolicyError` with every tensor whose values do not follow from the plan.
+    """
+    problems = _computed(plan) + _kept(plan)
+    found: list[Given] = []
+    for decision in plan:
+        law = decision.law
+        if law is None or not decision.persistent:
+            continue
+        dtype = _type(decision, cast)
+        if dtype is None or dtype not in TYPES:
+            message = f"{decision.name}: safetensors cannot hold {decision.dtype}"
+            problems.append(Problem("IP513", message, "save the model with `torch.save` instead"))
+            continue
+        try:
+            decision.name.encode()
+            law.validate(decision.shape, dtype)
+        except UnicodeEncodeError:
+            problems.append(Problem("IP513", f"{decision.name!r} is no name that a file can hold"))
+            continue
+        except LawError as error:
+            code = "IP216" if isinstance(error, FileError) else "IP513"
+            problems.append(Problem(code, f"{decision.name}: {error.message}", error.hint))
+            continue
+        entry = Entry(decision.name, decision.shape, dtype)
+        found.append(Given(entry, law, decision.stream_name, decision.aliases))
+    if problems:
+        raise InitPolicyError(problems)
+    return found
+
+
+def _type(decision: Decision, cast: torch.dtype | None) -> torch.dtype | None:
+    own = getattr(torch, decision.dtype, None)
+    if not isinstance(own, torch.dtype):
+        return None
+    return cast if cast is not None and own.is_floating_point else own
+
+
+def _computed(plan: Plan) -> list[Problem]:
+    """Values that a module computes; what it computes them from can be anything that gives them."""
+    names = _computed_names(plan)
+    if not names:
+        return []
+    return [
+        Problem(
+            "IP512",
+            f"{len(names)} tensors are computed from others, which a file would have to hold: "
+            f"{listed(names)}",
+            "write rules on the tensors that they are computed from, or apply the policy to the "
+            "model in memory and save that",
+        )
+    ]
+
+
+def _computed_names(plan: Plan) -> list[str]:
+    # A parameter that no checkpoint holds is one that is computed.
+    return [d.name for d in plan.filled if d.kind == "parameter" and not d.persistent]
+
+
+def _kept(plan: Plan) -> list[Problem]:
+    """Values that the plan leaves as they are: a file has none."""
+    computed = _computed_names(plan)
+    parts = tuple(f"{name}_" for name in computed) + tuple(
+        ".".join(filter(None, (owner, "parametrizations", local, "")))
+        for owner, _, local in (name.rpartition(".") for name in computed)
+    )
+    names = [
+        decision.name
+        for decision in plan
+        if decision.persistent
+        and (decision.law is None or _keeps(decision.law))
+        and not decision.name.startswith(parts)
+    ]
+    if not names:
+        return []
+    one = len(names) == 1
+    return [
+        Problem(
+            "IP511",
+            f"{'1 tensor is' if one else f'{len(names)} tensors are'} left as "
+            f"{'it is' if one else 'they are'}, and a file has no values to leave: {listed(names)}",
+            "write rules that fill them (`init.` for parameters, `buffer.` for buffers), or apply "
+            "the policy to the model in memory and save that",
+        )
+    ]
+
+
+def _keeps(law: Law) -> bool:
+    """Whether a part of the tensor is left as it is."""
+    if isinstance(law, Stacked):
+        return any(part is None or _keeps(part) for part in law.parts)
+    return isinstance(law, ZeroRows | Arranged) and _keeps(law.law)
