@@ -21,15 +21,17 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
+    from initpolicy.materialization import Checkpoint
     from initpolicy.plans import Plan
     from initpolicy.policy import Policy
     from initpolicy.problems import InitPolicyError
 
 __version__ = "0.1.0"
 
-__all__ = ["InitPolicyError", "Plan", "Policy", "apply", "load", "plan"]
+__all__ = ["InitPolicyError", "Plan", "Policy", "apply", "load", "materialize", "plan"]
 
 
 def load(policy: str | os.PathLike[str] | Policy) -> Policy:
@@ -108,6 +110,50 @@ def apply(
         )
     carry_out(policy, inventory, draws=draws, threads=threads, progress=progress)
     return policy
+
+
+def materialize(
+    plan: Plan,
+    out: str | os.PathLike[str],
+    *,
+    max_shard_size: int | str = "5GB",
+    dtype: str | torch.dtype | None = None,
+    part: tuple[int, int] | None = None,
+    resume: bool = False,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Checkpoint:
+    """Write the values of `plan` into a folder of safetensors files, and never a model into memory.
+
+    The values are those that `apply` gives, and the files those that Hugging Face loads: one, or
+    several of at most `max_shard_size` bytes of tensors with an index. `dtype` is the type of all
+    floating-point tensors, if not their own. With `part=(rank, world)` each of several processes
+    writes its share of the files. Files appear under their names when they are complete; `resume`
+    keeps those of this plan that are there, and without it nothing that is there is replaced.
+    `threads` is how many may draw, and `progress` is called with the number of bytes just written.
+
+    Raises `InitPolicyError` if the plan leaves tensors as they are, if the folder holds something
+    else, or if the disk is full.
+
+    >>> import torch, tempfile
+    >>> model = torch.nn.Linear(784, 10, device="meta")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoint = materialize(plan(model, "torch"), folder, dtype="bfloat16")
+    >>> [(file.name, file.tensors) for file in checkpoint.written]
+    [('model.safetensors', 2)]
+    """
+    from initpolicy.materialization import begin
+
+    task = begin(
+        plan,
+        out,
+        max_shard_size=max_shard_size,
+        dtype=dtype,
+        part=part,
+        resume=resume,
+        threads=threads,
+    )
+    return task.carry_out(progress)
 
 
 def __getattr__(name: str) -> Any:
