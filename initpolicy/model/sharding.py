@@ -130,7 +130,7 @@ def _divisions(placements: Sequence[object], ndim: int, name: str) -> tuple[Divi
             )
         elif kind is not known.Replicate:
             raise ModelError(
-                f"{name} is divided in a way that is not known here: {placement!r} on mesh "
+                f"{name} is divided in a way that is not known here: {kind.__name__} on mesh "
                 f"dimension {mesh_dim}",
                 hint="redistribute it to Shard or Replicate first",
             )
