@@ -144,10 +144,8 @@ def _examined(
             elif shard := shard_of(tensor, name):
                 shards[name] = shard
             elif not _is_plain(tensor):
-                what = type(tensor).__name__ if tensor.layout is torch.strided else tensor.layout
-                problems.append(
-                    Problem("IP503", f"{name} has no plain memory to read: it is {what}")
-                )
+                what = f"{name} has no plain memory to read: it is {_kind(tensor)}"
+                problems.append(Problem("IP503", what))
         except ModelError as error:
             problems.append(Problem("IP503", error.message, error.hint))
     elsewhere = [name for name, shard in shards.items() if shard.mesh.get_coordinate() is None]
@@ -156,7 +154,11 @@ def _examined(
         problems.append(Problem("IP503", message, "let those ranks give their digests"))
     if empty:
         message = f"{len(empty)} tensors have no values: {listed(empty)}"
-        problems.append(Problem("IP501", message, "give them some with `initpolicy.apply` first"))
+        lazy = any(is_lazy(tensors[name]) for name in empty)
+        hint = (
+            "call the model once on an example input" if lazy else 'give `apply` a `device="cpu"`'
+        )
+        problems.append(Problem("IP501", message, hint))
     return shards, problems
 
 
@@ -166,6 +168,13 @@ def _is_plain(tensor: Tensor) -> bool:
         return False
     own = getattr(type(tensor), "__torch_dispatch__", None)  # of classes that keep it elsewhere
     return own is getattr(Tensor, "__torch_dispatch__", None)
+
+
+def _kind(tensor: Tensor) -> str:
+    """What a tensor is that is not plain."""
+    if tensor.is_quantized:
+        return "quantized"
+    return type(tensor).__name__ if tensor.layout is torch.strided else str(tensor.layout)
 
 
 def _elements(tensor: Tensor, shard: Shard | None) -> field.Elements:

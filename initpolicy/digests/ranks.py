@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from initpolicy.field.sums import Sums
+from initpolicy.field.elements import Sums
 from initpolicy.model.sharding import Shard
 from initpolicy.problems import InitPolicyError, Problem, listed
 

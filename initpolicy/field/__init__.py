@@ -8,11 +8,11 @@ from initpolicy.field.draws import (
     check_draw,
     representable_bounds,
 )
+from initpolicy.field.elements import Elements, sums
 from initpolicy.field.fill import fill, words
 from initpolicy.field.pieces import Fill
 from initpolicy.field.runs import Runs
 from initpolicy.field.stream import DRAW_VERSION, Stream, stream
-from initpolicy.field.sums import Elements, sums
 
 __all__ = [
     "DRAW_VERSION",

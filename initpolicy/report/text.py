@@ -197,16 +197,18 @@ def page(markdown: str, to: Console) -> None:
 
 
 @contextmanager
-def progress(total: int, to: Console) -> Generator[Callable[[int], None] | None, None, None]:
-    """A bar of bytes while values are written; none where nobody would see it move."""
+def progress(
+    total: int, to: Console, doing: str = "filling"
+) -> Generator[Callable[[int], None] | None, None, None]:
+    """A bar of bytes while values are written or read; none where nobody would see it move."""
     if not to.is_terminal or total == 0:
         yield None
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = [TextColumn("filling"), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
+    columns = [TextColumn(doing), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
     with Progress(*columns, console=to, transient=True) as bar:
-        task = bar.add_task("filling", total=total)
+        task = bar.add_task(doing, total=total)
         yield lambda written: bar.advance(task, written)
 
 

@@ -76,14 +76,16 @@ def sums(
     >>> bool((sums([Elements(whole)])[0] == sums(parts).sum(0)).all())
     True
     """
-    total = sum(job.tensor.numel() for job in jobs if job.tensor.is_cpu)
+    total = sum(job.tensor.numel() for job in jobs if _is_here(job.tensor))
     many = default_threads() if threads is None else threads
     size = piece_size(total, many)
     found: Sums = np.zeros((len(jobs), 2), np.uint64)
     pieces: list[tuple[int, _Piece]] = []
     for number, job in enumerate(jobs):
         _check(job)
-        pieces += [(number, piece) for piece in _pieces(job, size if job.tensor.is_cpu else BLOCK)]
+        pieces += [
+            (number, piece) for piece in _pieces(job, size if _is_here(job.tensor) else BLOCK)
+        ]
     with torch.no_grad():
         # Other devices order their work by this thread's stream.
         carry_out((piece for _, piece in pieces if not piece.here), 1, progress)
@@ -103,28 +105,33 @@ def _check(job: Elements) -> None:
         )
 
 
+def _is_here(tensor: torch.Tensor) -> bool:
+    """Whether the CPU's kernel can read it."""
+    return tensor.is_cpu
+
+
 def _pieces(job: Elements, size: int) -> Iterator[_Piece]:
     """Cut into pieces in row-major order, of at most `size` elements where memory is dense."""
-    bits, runs = job.bits, job.all_runs
+    bits, runs, here = job.bits, job.all_runs, _is_here(job.tensor)
     if bits.is_contiguous():
         flat = bits.view(-1)
         for first in range(0, runs.size, size):
             last = min(first + size, runs.size)
-            yield _Piece(flat[first:last], runs, first, last)
+            yield _Piece(flat[first:last], runs, first, last, here)
     elif runs.size:
         for first, view in boxes(bits, 0):
-            yield _Piece(view, runs, first, first + view.numel())
+            yield _Piece(view, runs, first, first + view.numel(), here)
 
 
 class _Piece:
     """The elements [first, last) of a job, and the view of its bits that holds them."""
 
-    def __init__(self, view: torch.Tensor, runs: Runs, first: int, last: int) -> None:
+    def __init__(self, view: torch.Tensor, runs: Runs, first: int, last: int, here: bool) -> None:
         self.view = view
         self.runs = runs
         self.first = first
         self.last = last
-        self.here = view.is_cpu
+        self.here = here
         self.added: Any = None
 
     @property
