@@ -29,6 +29,7 @@ PRELOADED = [
     "torch.distributed.fsdp",
     "torch.distributed.tensor.parallel",
     "torch.distributed.checkpoint",
+    "torch._dynamo",  # which sharded tensors import when first used
 ]
 
 
