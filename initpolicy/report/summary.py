@@ -98,12 +98,20 @@ def ranged(laws: Iterable[str]) -> str:
     '2 laws'
     """
     distinct = list(dict.fromkeys(laws))
-    skeletons = {_NUMBER.sub("#", law) for law in distinct}
-    if len(skeletons) > 1:
+    if len(set(map(skeleton, distinct))) > 1:
         return f"{len(distinct)} laws"
     columns = zip(*(_NUMBER.findall(law) for law in distinct), strict=True)
     spans = [_span(sorted(set(column), key=float)) for column in columns]
     return _NUMBER.sub(lambda _: spans.pop(0), distinct[0])
+
+
+def skeleton(law: str) -> str:
+    """A law without its numbers, in which laws of one kind are alike.
+
+    >>> skeleton("N(0, 0.2041)")
+    'N(#, #)'
+    """
+    return _NUMBER.sub("#", law)
 
 
 def _span(numbers: list[str]) -> str:
