@@ -38,6 +38,9 @@ class Case:
         return torch.arange(math.prod(self.shape)).view(self.shape)
 
 
+Seen = tuple[Sequence[int], tuple[int, ...], np.ndarray, int]
+"""Where a rank is, which dimensions of the mesh divide, what indices it holds, and of how many."""
+
 SHAPES = st.lists(st.integers(0, 9), min_size=1, max_size=3).map(tuple)
 MESHES = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)
 
@@ -113,6 +116,8 @@ def each_rank(sizes: tuple[int, ...], ranks: Sequence[int] | None = None) -> Ite
     world = math.prod(sizes)
     mesh = torch.tensor(range(world) if ranks is None else ranks).view(sizes)
     for rank in range(world):
+        if dist.is_initialized():  # a test that failed may have left it
+            dist.destroy_process_group()
         dist.init_process_group("fake", rank=rank, world_size=world, store=FakeStore())
         try:
             yield DeviceMesh("cpu", mesh)
@@ -129,8 +134,9 @@ def indices(held: Held) -> np.ndarray:
     return np.array([*itertools.chain(*runs)], np.int64)
 
 
-def check_one(held: Held | None, whole: torch.Tensor) -> np.ndarray:
-    """Compare what a rank says it holds with what it holds, and give its indices."""
+def check_one(tensor: torch.Tensor, whole: torch.Tensor) -> Seen:
+    """Compare what a rank says it holds with what it holds."""
+    held = shard_of(tensor)
     assert held is not None
     assert held.shape == tuple(whole.shape)
     assert sorted(held.split + held.replicated) == list(range(held.mesh.ndim))
@@ -144,22 +150,17 @@ def check_one(held: Held | None, whole: torch.Tensor) -> np.ndarray:
         for pair in held.intervals
     ]
     assert whole.numpy()[np.ix_(*each)].flatten().tolist() == found.tolist()
-    return found
+    return held.mesh.get_coordinate(), held.split, found, whole.numel()
 
 
-def check_all(shards: Sequence[tuple[Sequence[int], Held, np.ndarray]], size: int) -> None:
-    """Every element is held, by those alone that stand at one place of the dimensions that divide.
-
-    Args:
-        shards: the coordinate of each rank, what it holds, and the indices of that.
-        size: how many elements there are.
-    """
+def check_all(shards: Sequence[Seen]) -> None:
+    """Every element is held, by those alone who stand at one place of the dividing dimensions."""
     groups: dict[tuple[int, ...], np.ndarray] = {}
-    for coordinate, held, found in shards:
-        place = tuple(coordinate[dim] for dim in held.split)
+    for coordinate, split, found, _ in shards:
+        place = tuple(coordinate[dim] for dim in split)
         assert groups.setdefault(place, found).tolist() == found.tolist()
     together = np.concatenate([*groups.values()])
-    assert sorted(together.tolist()) == list(range(size))
+    assert sorted(together.tolist()) == list(range(shards[0][-1]))
 
 
 def check_world(
@@ -169,10 +170,4 @@ def check_world(
     ranks: Sequence[int] | None = None,
 ) -> None:
     """Build a tensor on every rank, and check what each and what all hold."""
-    shards = []
-    for mesh in each_rank(sizes, ranks):
-        held = shard_of(build(mesh))
-        found = check_one(held, whole)
-        assert held is not None
-        shards.append((mesh.get_coordinate(), held, found))
-    check_all(shards, whole.numel())
+    check_all([check_one(build(mesh), whole) for mesh in each_rank(sizes, ranks)])
