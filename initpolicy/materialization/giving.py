@@ -57,13 +57,14 @@ def _computed(plan: Plan) -> list[Problem]:
     names = _computed_names(plan)
     if not names:
         return []
+    one = len(names) == 1
     return [
         Problem(
             "IP512",
-            f"{len(names)} tensors are computed from others, which a file would have to hold: "
-            f"{listed(names)}",
-            "write rules on the tensors that they are computed from, or apply the policy to the "
-            "model in memory and save that",
+            f"{'1 tensor is' if one else f'{len(names)} tensors are'} computed from others, which "
+            f"a file would have to hold: {listed(names)}",
+            f"write rules on the tensors that {'it is' if one else 'they are'} computed from, or "
+            "apply the policy to the model in memory and save that",
         )
     ]
 
@@ -95,7 +96,7 @@ def _kept(plan: Plan) -> list[Problem]:
             "IP511",
             f"{'1 tensor is' if one else f'{len(names)} tensors are'} left as "
             f"{'it is' if one else 'they are'}, and a file has no values to leave: {listed(names)}",
-            "write rules that fill them (`init.` for parameters, `buffer.` for buffers), or apply "
+            f"write rules that fill {'it' if one else 'them'} (`init.` for parameters, `buffer.` for buffers), or apply "
             "the policy to the model in memory and save that",
         )
     ]
