@@ -414,10 +414,10 @@ def test_a_file_is_never_copied_into_memory(tmp_path, ending):
 def test_tensors_without_values():
     model = nn.Linear(2, 3, device="meta")
     assert told(model) == (
-        'IP501 2 tensors have no values: bias, weight; give `apply` a `device="cpu"`'
+        'IP501 2 of 2 tensors have no values: bias, weight; give `apply` a `device="cpu"`'
     )
     assert told(nn.LazyLinear(2)) == (
-        "IP501 2 tensors have no values: bias, weight; call the model once on an example input"
+        "IP501 2 of 2 tensors have no values: bias, weight; call the model once on an example input"
     )
 
 
@@ -466,6 +466,12 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
     Path("two").mkdir()
     Path("two/a.pt").touch()
     Path("two/b.pt").touch()
+    index = {"weight_map": {"a": "missing.safetensors"}}
+    Path("model.safetensors.index.json").write_text(json.dumps(index))
+    assert told("model.safetensors.index.json") == (
+        "IP504 model.safetensors.index.json says that missing.safetensors has `a`, "
+        "and there is no such file"
+    )
     assert told("two") == "IP504 two has 2 checkpoints: a.pt, b.pt; name one of them"
 
 

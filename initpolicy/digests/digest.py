@@ -150,10 +150,10 @@ def _examined(
             problems.append(Problem("IP503", error.message, error.hint))
     elsewhere = [name for name, shard in shards.items() if shard.mesh.get_coordinate() is None]
     if elsewhere:
-        message = f"{len(elsewhere)} tensors are held by other ranks: {listed(elsewhere)}"
-        problems.append(Problem("IP503", message, "let those ranks give their digests"))
+        message = f"this rank holds nothing of the mesh of {listed(elsewhere)}"
+        problems.append(Problem("IP503", message, "take the digests on the ranks of that mesh"))
     if empty:
-        message = f"{len(empty)} tensors have no values: {listed(empty)}"
+        message = f"{len(empty)} of {len(names)} tensors have no values: {listed(empty)}"
         lazy = any(is_lazy(tensors[name]) for name in empty)
         hint = (
             "call the model once on an example input" if lazy else 'give `apply` a `device="cpu"`'

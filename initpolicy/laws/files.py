@@ -182,6 +182,8 @@ def _opened(path: str) -> Any:
 def _sharded(path: str, stamp: _Stamp) -> Mapping[str, Stored]:
     found: dict[str, Stored] = {}
     for key, shard in _shards(path, stamp).items():
+        if not Path(shard).is_file():
+            raise FileError(f"{path} says that {shard} has `{key}`, and there is no such file")
         own = header(shard)
         if key not in own:
             raise FileError(f"{path} says that {shard} has `{key}`, and it has not")
