@@ -9,7 +9,7 @@ import pytest
 import torch
 from distributed import run
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import (
@@ -143,8 +143,14 @@ def partial(mesh: Any, rank: int) -> Mapping[str, torch.Tensor]:
     return {"a": DTensor.from_local(torch.ones(2), mesh, [Partial(), Replicate()])}
 
 
+def of_two_ranks(mesh: Any, rank: int) -> Mapping[str, torch.Tensor]:
+    """Ranks 2 and 3 have nothing of it."""
+    whole = DTensor.from_local(torch.ones(2), DeviceMesh("cpu", [0, 1]), [Shard(0)])
+    return {"a": whole, "b": torch.ones(1)}
+
+
 CASES: list[Callable[[Any, int], Mapping[str, torch.Tensor]]]
-CASES = [copies, copies_elsewhere, empty_on_one, other_names, more_on_one, partial]
+CASES = [copies, copies_elsewhere, empty_on_one, other_names, more_on_one, partial, of_two_ranks]
 
 
 def every_case(rank: int) -> list[str]:
@@ -172,10 +178,15 @@ UNREAD = (
 
 def test_what_goes_wrong_on_one_rank_is_told_on_all() -> None:
     by_rank = run(every_case, 4)
-    wrong, elsewhere, empty, names, more, partials = zip(*by_rank, strict=True)
+    wrong, elsewhere, empty, names, more, partials, two = zip(*by_rank, strict=True)
     assert wrong == (f"{COPIES}: b{ADVICE}",) * 4
     assert elsewhere == (*[f"{COPIES}: b{ADVICE}"] * 2, *[f"{COPIES}{ADVICE}"] * 2)
     meta = 'IP501 1 of 3 tensors have no values: c; give `apply` a `device="cpu"`'
     assert empty == (UNREAD, UNREAD, meta, UNREAD)
     assert names == more == (DIFFERENT,) * 4
     assert all(text.startswith("IP503 a holds partial values: ") for text in partials)
+    here = initpolicy.digest({"a": torch.ones(4), "b": torch.ones(1)})
+    outside = (
+        "IP503 this rank holds nothing of the mesh of a; take the digests on the ranks of that mesh"
+    )
+    assert two == (here, here, outside, outside)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 import torch
+from distributed import run
 from torch import nn
 from typer.testing import CliRunner
 
@@ -23,7 +25,21 @@ def section(code: str, title: str) -> str:
 
 
 def found(text: str) -> set[str]:
-    """The codes that the examples of a section give, run from top to bottom.
+    """The codes that the examples of a section give; those of `torch.distributed` on two ranks."""
+    if "torch.distributed" not in text:
+        return found_here(text)
+    first, second = run(found_on, 2, os.getcwd(), text)
+    assert first == second
+    return first
+
+
+def found_on(rank: int, folder: str, text: str) -> set[str]:
+    os.chdir(folder)
+    return found_here(text)
+
+
+def found_here(text: str) -> set[str]:
+    """Run examples from top to bottom.
 
     A policy is written to policy.toml, and planned for `model` if it is what comes last. Python
     sees `model`, which is an `nn.Linear` unless it makes another. Commands are run.
