@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from initpolicy.digests import Source
     from initpolicy.materialization import Checkpoint
     from initpolicy.plans import Plan
     from initpolicy.policy import Policy
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["InitPolicyError", "Plan", "Policy", "apply", "load", "materialize", "plan"]
+__all__ = ["InitPolicyError", "Plan", "Policy", "apply", "digest", "load", "materialize", "plan"]
 
 
 def load(policy: str | os.PathLike[str] | Policy) -> Policy:
@@ -154,6 +155,26 @@ def materialize(
         threads=threads,
     )
     return task.carry_out(progress)
+
+
+def digest(
+    source: Source, *, threads: int | None = None, progress: Callable[[int], None] | None = None
+) -> str:
+    """Give one hash of all values of a model, a state dict, or a checkpoint at a path.
+
+    It is the same however the values are laid out: on any device, sharded in any way, in a model
+    or in its checkpoint. Of a sharded model all processes must call this. `initpolicy.digests` has
+    the hash of each tensor. Raises `InitPolicyError` for values that cannot be read.
+
+    >>> import torch
+    >>> model = torch.nn.Linear(784, 10)
+    >>> _ = apply(model, "torch", seed=0)
+    >>> digest(model)
+    '67e46cdbe8a5df54ae1c24712535498c'
+    """
+    from initpolicy.digests import digest
+
+    return digest(source, threads=threads, progress=progress)
 
 
 def __getattr__(name: str) -> Any:
