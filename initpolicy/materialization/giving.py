@@ -96,8 +96,8 @@ def _kept(plan: Plan) -> list[Problem]:
             "IP511",
             f"{'1 tensor is' if one else f'{len(names)} tensors are'} left as "
             f"{'it is' if one else 'they are'}, and a file has no values to leave: {listed(names)}",
-            f"write rules that fill {'it' if one else 'them'} (`init.` for parameters, `buffer.` for buffers), or apply "
-            "the policy to the model in memory and save that",
+            f"write rules that fill {'it' if one else 'them'} (`init.` for parameters, "
+            "`buffer.` for buffers), or apply the policy to the model in memory and save that",
         )
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ class _Work:
             try:
                 target = _Target(folder, file)
             except OSError as error:
-                raise unwritable(folder / file.name, error) from error
+                raise unwritable(folder / file.name, error, _hint(error)) from error
             self.targets.append(target)
             self.events.put(len(file.header))
             for block in blocks(file.given):
@@ -108,7 +109,7 @@ class _Work:
             try:
                 target.write(target.begin + block.offset + first, some)
             except OSError as error:
-                raise unwritable(target.path, error) from error
+                raise unwritable(target.path, error, _hint(error)) from error
             self.events.put(len(some))
 
 
@@ -160,3 +161,10 @@ def _watch(work: _Work, running: int, progress: Callable[[int], None]) -> None:
             running -= 1
         else:
             progress(event)
+
+
+def _hint(error: OSError) -> str:
+    if error.errno == errno.EFBIG:
+        return "write smaller files, with another `max_shard_size`"
+    full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+    return f"{'make room, and ' if full else ''}go on with `resume=True` (`--resume`)"
