@@ -151,12 +151,32 @@ def test_plain_tensors_need_no_torch_distributed() -> None:
 
 
 def test_local_is_the_memory_itself_without_gradients(mesh: DeviceMesh) -> None:
-    parameter = torch.nn.Parameter(distribute_tensor(torch.zeros(4), mesh, [Shard(0)]))
-    held = shard_of(parameter)
+    tensor = distribute_tensor(torch.zeros(4, requires_grad=True), mesh, [Shard(0)])
+    held = shard_of(tensor)
     assert held is not None
     assert not held.local.requires_grad
     held.local.fill_(7)
-    assert parameter.to_local().tolist() == [7, 7]
+    assert tensor.to_local().tolist() == [7, 7]
+
+
+def test_what_is_said_of_one_tensor_cannot_change_what_is_said_of_another(mesh: DeviceMesh) -> None:
+    held = shard_of(distribute_tensor(torch.zeros(4, 3), mesh, [Shard(1)]))
+    assert held is not None
+    for array in (array for pair in held.intervals for array in pair):
+        with pytest.raises(ValueError, match="read-only"):
+            array += 1
+
+
+def test_a_dimension_may_be_counted_from_the_last(mesh: DeviceMesh) -> None:
+    """torch counts from the first before it keeps a placement; others may not."""
+    tensor = distribute_tensor(torch.zeros(4, 4, 6), mesh, [Shard(1)])
+    tensor._spec.placements = (Shard(-2),)
+    held = shard_of(tensor)
+    assert held is not None
+    assert [array.tolist() for array in held.bounds()] == [
+        [0, 24, 48, 72],
+        [12, 36, 60, 84],
+    ]
 
 
 def test_a_rank_outside_the_mesh_holds_nothing() -> None:
