@@ -101,15 +101,31 @@ def computed(module: nn.Module) -> Iterator[Computed]:
 
 
 def class_of(module: nn.Module) -> type[nn.Module]:
-    """The class of a module, without what a parametrization has put before it.
+    """The class of a module, without what parametrizations and torch's sharding put before it.
 
     >>> class_of(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))).__name__
     'Linear'
     """
     own = type(module)
+    while (before := _class_before(module, own)) is not None:
+        own = before
+    return own
+
+
+def _class_before(module: nn.Module, own: type) -> type[nn.Module] | None:
+    """The class that a module had before torch gave it `own`; None if torch did not."""
     if "parametrizations" in children(module) and own.__module__ == "torch.nn.utils.parametrize":
         return cast("type[nn.Module]", own.__mro__[1])
-    return own
+    # fully_shard and replicate put a class of theirs, which is no module, before the module's.
+    bases = own.__bases__
+    mixed = len(bases) == 2 and not issubclass(bases[0], nn.Module)
+    if (
+        mixed
+        and own.__module__.startswith("torch.distributed.")
+        and issubclass(bases[1], nn.Module)
+    ):
+        return bases[1]
+    return None
 
 
 class Parametrized(Computed):

@@ -1,5 +1,7 @@
 """What is said when a model cannot be found, built or read."""
 
+from collections.abc import Iterable
+
 
 class ModelError(ValueError):
     """A model cannot be found, built or read.
@@ -16,3 +18,15 @@ class ModelError(ValueError):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class RenameError(ModelError):
+    """Every reason why a part of a model cannot be given the names of the whole.
+
+    >>> RenameError([ModelError("one"), ModelError("two")]).errors[1].message
+    'two'
+    """
+
+    def __init__(self, errors: Iterable[ModelError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("; ".join(error.message for error in self.errors))

@@ -17,6 +17,7 @@ from torch.nn.parameter import Parameter, is_lazy
 from initpolicy.model.computed import Computed, computed
 from initpolicy.model.errors import ModelError
 from initpolicy.model.facts import Facts
+from initpolicy.model.flattened import check_whole
 from initpolicy.model.names import join, walk
 from initpolicy.model.registered import Kind, tensors
 
@@ -153,6 +154,8 @@ class Inventory:
     """Each module once; wrappers are left out."""
     slots: tuple[Slot, ...]
     """Each tensor once, within a module the parameters before the buffers."""
+    is_part: bool = False
+    """Whether the model is a part of another one, whose names it was given."""
 
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Each module under each of its names."""
@@ -171,7 +174,7 @@ def read(model: nn.Module) -> Inventory:
 
     Tensors are tied, and are one slot, if they are one object, or if they are the same view of
     the same memory (`b.weight.data = a.weight.data`). Raises `ModelError` if two different tensors
-    have the same name once the segments of wrappers are left out.
+    have the same name once the segments of wrappers are left out, or if FSDP has flattened some.
 
     >>> model = nn.Sequential(nn.Linear(4, 4, bias=False, device="meta"), nn.Linear(4, 4))
     >>> model[1].weight = model[0].weight
@@ -190,7 +193,9 @@ def read(model: nn.Module) -> Inventory:
     made: dict[Hashable, Computed] = {}
     parts: dict[tuple[int, str], str] = {}
     memory = _Memory()
-    for module_name, module, wraps in walk(model):
+    visits = walk(model)
+    check_whole(visits)
+    for module_name, module, wraps in visits:
         if not wraps:
             modules[id(module)] = module
             names[id(module)] = (*names.get(id(module), ()), module_name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from initpolicy.model import Inventory, Kind, Site, Slot, declared
+from initpolicy.model import Inventory, Kind, Site, Slot, class_of, declared
 from initpolicy.policy.glob import NameSelector, TypeSelector, suggest
 from initpolicy.policy.model import Entry, Keep, Policy, Rule
 from initpolicy.problems import Location, Problem, listed
@@ -12,7 +13,15 @@ from initpolicy.resolve.matching import Matching, names_whole
 
 
 def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Iterator[Problem]:
-    """Rules that select no module, and keys that name no tensor of the selected modules."""
+    """Rules that select no module, and keys that name no tensor of the selected modules.
+
+    A part of a model need not have what the whole has: there they are warnings.
+    """
+    for problem in _unmatched(policy, inventory, matching):
+        yield replace(problem, severity="warning") if inventory.is_part else problem
+
+
+def _unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Iterator[Problem]:
     spoken = {
         (match.index, match.entry.key) for matches in matching.by_site.values() for match in matches
     }
@@ -61,9 +70,9 @@ def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Itera
 
 
 def _no_module(rule: Rule, inventory: Inventory) -> Problem:
-    types = list(dict.fromkeys(type(entry.module).__name__ for entry in inventory.modules))
+    types = list(dict.fromkeys(class_of(entry.module).__name__ for entry in inventory.modules))
     owning = list(
-        dict.fromkeys(type(slot.module).__name__ for slot in inventory.slots if slot.module)
+        dict.fromkeys(class_of(slot.module).__name__ for slot in inventory.slots if slot.module)
     )
     names = [name for name, _ in inventory.named_modules()]
     if rule.type is not None and not _any_type(rule.type, inventory):
@@ -85,7 +94,7 @@ def _no_module(rule: Rule, inventory: Inventory) -> Problem:
 
 
 def _any_type(selector: TypeSelector, inventory: Inventory) -> bool:
-    return any(selector.match(type(entry.module)) for entry in inventory.modules)
+    return any(selector.match(class_of(entry.module)) for entry in inventory.modules)
 
 
 def _any_name(selector: NameSelector, names: Iterable[str]) -> bool:
@@ -169,7 +178,7 @@ def uncovered(policy: Policy, slots: Iterable[Slot]) -> Problem | None:
     if not left or policy.uncovered == "keep":
         return None
     noun = "parameter is" if len(left) == 1 else "parameters are"
-    shown = listed(f"{slot.name} ({type(slot.module).__name__})" for slot in left)
+    shown = listed(f"{slot.name} ({class_of(slot.module).__name__})" for slot in left)
     return Problem(
         "IP201",
         f"{len(left)} {noun} covered by no rule: {shown}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -58,34 +58,38 @@ Condition = Callable[[Slot, Site, Rule, Mapping[str, int]], bool]
 def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
     """Match every rule with every tensor; `holds` evaluates a rule's `where` for a tensor."""
     matching = Matching()
-    rules_of: dict[str, list[tuple[int, Rule, Mapping[str, int]]]] = {}
+    # By name and module: in a part of a model, two modules may be given one name.
+    rules_of: dict[tuple[str, int], list[tuple[int, Rule, Mapping[str, int]]]] = {}
     modules = list(inventory.named_modules())
-    type_of = {name: class_of(module) for name, module in modules}
+    type_of = {id(module): class_of(module) for _, module in modules}
     types = set(type_of.values())
+    types_at: dict[str, list[type]] = {}
+    for name, module in modules:
+        types_at.setdefault(name, []).append(type_of[id(module)])
     for index, rule in enumerate(policy.rules):
         selected: list[Selected] = []
         fitting = types if rule.type is None else {one for one in types if rule.type.match(one)}
         for name, module in modules if fitting else ():
-            if type_of[name] not in fitting:
+            if type_of[id(module)] not in fitting:
                 continue
             captures = {} if rule.name is None else rule.name.match(name)
-            if captures is None or not enclosed(rule, name, type_of):
+            if captures is None or not enclosed(rule, name, types_at):
                 continue
             selected.append(Selected(name, module, captures))
-            rules_of.setdefault(name, []).append((index, rule, captures))
+            rules_of.setdefault((name, id(module)), []).append((index, rule, captures))
         matching.selected.append(selected)
     entries_of = _Entries()
     # What is said of a name in a module depends on nothing else, but for captures and conditions.
     alike = {
-        name: tuple(index for index, *_ in speaking)
-        for name, speaking in rules_of.items()
+        where: tuple(index for index, *_ in speaking)
+        for where, speaking in rules_of.items()
         if not any(captures or rule.where is not None for _, rule, captures in speaking)
     }
     shared: dict[tuple[tuple[int, ...], str, str, str], Matches] = {}
 
     def matches(slot: Slot, site: Site) -> Matches:
         found: list[Match] = []
-        for index, rule, captures in rules_of.get(site.module_name, ()):
+        for index, rule, captures in rules_of.get((site.module_name, id(site.module)), ()):
             for entry, own in entries_of(rule, site):
                 both = {**captures, **own} if own else captures
                 if rule.where is None or holds(slot, site, rule, both):
@@ -94,7 +98,7 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
 
     for slot in inventory.slots:
         for site in slot.sites:
-            indices = alike.get(site.module_name)
+            indices = alike.get((site.module_name, id(site.module)))
             if indices is None:
                 matching.by_site[site.name] = matches(slot, site)
                 continue
@@ -105,13 +109,13 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
     return matching
 
 
-def enclosed(rule: Rule, name: str, type_of: Mapping[str, type]) -> bool:
+def enclosed(rule: Rule, name: str, types_at: Mapping[str, Sequence[type]]) -> bool:
     """Whether a module lies within one of the types that the rule asks for."""
     if rule.within is None:
         return True
     while name:
         name = name.rpartition(".")[0]
-        if name in type_of and rule.within.match(type_of[name]):
+        if any(map(rule.within.match, types_at.get(name, ()))):
             return True
     return False
 

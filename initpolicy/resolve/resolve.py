@@ -7,11 +7,21 @@ from collections.abc import Mapping
 from torch import nn
 
 from initpolicy.expressions import Expression, ExpressionError
-from initpolicy.model import Inventory, ModelError, Site, Slot, class_of, read
+from initpolicy.model import (
+    Inventory,
+    ModelError,
+    RenameError,
+    Site,
+    Slot,
+    class_of,
+    constructor_arguments,
+    read,
+    renamed,
+)
 from initpolicy.plans import Choice, Decision, Plan
 from initpolicy.policy.document import MAX_SEED
 from initpolicy.policy.glob import suggest
-from initpolicy.policy.model import Call, Keep, Policy, Rule
+from initpolicy.policy.model import Call, Keep, Policy, Recompute, Rule
 from initpolicy.problems import InitPolicyError, Location, Problem, listed
 from initpolicy.resolve import coverage
 from initpolicy.resolve.lowering import Lowered, Lowering, LoweringError
@@ -25,27 +35,38 @@ def resolve(
     *,
     seed: int | None = None,
     variables: Mapping[str, float | str] | None = None,
+    rename: Mapping[str, str] | None = None,
     inventory: Inventory | None = None,
 ) -> Plan:
     """Decide for each tensor of `model` what it begins with.
 
     Touches no tensor's memory, works on the meta device and draws no random number. `seed` and
     `variables` replace what the policy says; a variable may be a number or an expression.
-    `inventory` is what was read off the model, if that was done before. Raises `InitPolicyError`
-    with every problem that was found; warnings are part of the plan.
+    `rename` is that of `read_model`. `inventory` is what was read off the model, if that was done
+    before. Raises `InitPolicyError` with every problem that was found; warnings are part of the
+    plan.
     """
     seed = policy.seed if seed is None else seed
     problems = [*_check_seed(seed)]
     overrides = _overrides(policy, variables or {}, problems)
     if inventory is None:
-        inventory = read_model(model)
+        inventory = read_model(model, rename)
     return _Resolving(model, policy, seed, inventory, overrides, problems).plan()
 
 
-def read_model(model: nn.Module) -> Inventory:
-    """Take stock of a model; raises `InitPolicyError` if its tensors cannot be told apart."""
+def read_model(model: nn.Module, rename: Mapping[str, str] | None = None) -> Inventory:
+    """Take stock of a model; raises `InitPolicyError` if its tensors cannot be told apart.
+
+    `rename` says that the model is a part of another one, and what its names are in the whole:
+    those that begin with a key begin with its value there. It may be empty.
+    """
     try:
-        return read(model)
+        inventory = read(model)
+        return inventory if rename is None else renamed(inventory, rename)
+    except RenameError as errors:
+        raise InitPolicyError(
+            [Problem("IP219", error.message, error.hint) for error in errors.errors]
+        ) from None
     except ModelError as error:
         raise InitPolicyError(Problem("IP213", error.message, error.hint)) from None
 
@@ -171,6 +192,7 @@ class _Resolving:
         matches = matching.of(slot)
         winner = matches[-1] if matches else None
         lowered = self.lowered(winner, slot, site) if winner else None
+        recompute = winner.entry.value if winner else None
         if winner and lowered and slot.computed is not None and slot.computed.obstacle:
             self.repeat(
                 "IP215",
@@ -195,12 +217,16 @@ class _Resolving:
             aliases=tuple(site.name for site in slot.sites[1:]) if len(slot.sites) > 1 else (),
             stream=lowered.stream if lowered else "",
             persistent=site.persistent if len(slot.sites) == 1 else slot.persistent,
+            recompute=recompute.by if isinstance(recompute, Recompute) else "",
         )
 
     def lowered(self, match: Match, slot: Slot, site: Site) -> Lowered | None:
-        """The law that a match gives; None if it says "keep" or fails, which is then noted."""
+        """The law that a match gives; None if it gives none, or fails, which is then noted."""
         value = match.entry.value
         if isinstance(value, Keep):
+            return None
+        if isinstance(value, Recompute):
+            self.check_constructor(match, slot, site)
             return None
         closed = isinstance(value, Call) and value.is_closed
         key = (id(match.entry), id(slot.measured))
@@ -216,6 +242,19 @@ class _Resolving:
         if closed:
             self.closed[key] = lowered
         return lowered
+
+    def check_constructor(self, match: Match, slot: Slot, site: Site) -> None:
+        """Note it if the module does not keep what its constructor would have to be given."""
+        what = f"rule {match.rule}: `{match.entry.key}`"
+        if slot.computed is not None:
+            message = f"it is computed by {slot.computed.how}, and is no buffer of its own"
+            self.repeat("IP218", what, message, match.entry.location, site.name)
+            return
+        try:
+            constructor_arguments(site.module)
+        except ModelError as error:
+            message = f"{error.message}; {error.hint}"
+            self.repeat("IP218", what, message, match.entry.location, site.name)
 
     def choice(self, match: Match) -> Choice:
         key = id(match.entry)

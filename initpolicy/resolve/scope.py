@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, cast
 
@@ -81,9 +81,21 @@ class Variables(Mapping[str, float]):
 
     def _count(self, name: str, definition: CountVariable) -> float:
         glob = definition.pattern
-        count = sum(glob.match(entry.name) is not None for entry in self._inventory.modules)
-        if count:
-            return float(count)
+        if self._inventory.is_part:
+            raise ExpressionError(
+                f"variable `{name}` counts modules of the whole model, and this is a part of it; "
+                f'pass the number, such as `vars={{"{name}": 32}}`'
+            )
+        names = [entry.name for entry in self._inventory.modules]
+        counted = [(one, found) for one in names if (found := glob.match(one)) is not None]
+        if counted:
+            if gap := _gap(counted, names):
+                raise ExpressionError(
+                    f"variable `{name}`: `{glob.text}` matches {len(counted)} modules, and there "
+                    f"is no {gap}, so this seems to be a part of a model; "
+                    f'pass the number of the whole, such as `vars={{"{name}": 32}}`'
+                )
+            return float(len(counted))
         if definition.default is None:
             near = suggest(
                 glob.text, [entry.name for entry in self._inventory.modules if entry.name]
@@ -110,6 +122,28 @@ class Variables(Mapping[str, float]):
             f"variable `{name}`: the model {found} `{definition.path}`; "
             "give it a `default`, or pass the number with `--var`"
         )
+
+
+def _gap(counted: Iterable[tuple[str, Mapping[str, int]]], names: Iterable[str]) -> str:
+    """Name the first module that is missing before those that were counted; empty if none is.
+
+    Lists of modules are numbered from 0. A list that is not has lost its beginning, or its middle,
+    to other processes.
+    """
+    known = set(names)
+    complete: dict[tuple[str, ...], int] = {}  # up to which number the lists are there
+    for name, captures in counted:
+        segments = tuple(name.split("."))
+        for place, segment in enumerate(segments):
+            if not segment.isdecimal() or int(segment) not in captures.values():
+                continue
+            around = segments[:place]
+            for index in range(complete.get(around, 0), int(segment)):
+                sibling = ".".join((*around, str(index)))
+                if sibling not in known:
+                    return sibling
+                complete[around] = index + 1
+    return ""
 
 
 def _member(value: Any, name: str) -> Any:
