@@ -130,8 +130,8 @@ def _divisions(placements: Sequence[object], ndim: int, name: str) -> tuple[Divi
             )
         elif kind is not known.Replicate:
             raise ModelError(
-                f"{name} is divided in a way that is not known here: {kind.__name__} on mesh "
-                f"dimension {mesh_dim}",
+                f"{name} is divided in a way that is not known here: {type(placement).__name__} on "
+                f"mesh dimension {mesh_dim}",
                 hint="redistribute it to Shard or Replicate first",
             )
     return tuple(found)
