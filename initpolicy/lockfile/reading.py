@@ -11,7 +11,7 @@ import torch
 from initpolicy.lockfile.document import LOCK_VERSION, Entry, Lock
 from initpolicy.lockfile.exact import has_digest, is_rounded
 from initpolicy.lockfile.lawtext import read_law, unquoted
-from initpolicy.lockfile.writing import HEAD, PLAIN, ROUNDING
+from initpolicy.lockfile.writing import HEAD, NOTE, PLAIN, ROUNDING
 from initpolicy.policy.document import MAX_SEED
 from initpolicy.problems import InitPolicyError, Location, Problem
 
@@ -25,19 +25,21 @@ MOST_PROBLEMS = 20
 """Lines that are told, of a file in which more are wrong."""
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
+_SELECTORS = r"'(?:[^'\\]|\\.)*'"
+_BY = rf"(?:{NOTE}|{_SELECTORS})"
 _NAME = rf"(?:{_QUOTED}|{PLAIN})"
 _FLOAT = r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:e[+-]?[0-9]{1,4})?|-?inf|nan"
 _PLACE = re.compile(rf"(?P<file>{_NAME}):(?P<line>[0-9]{{1,9}})")
 _KEY = re.compile(r"(?P<key>lock|draws|policy|title|seed|digests) = (?P<value>.+)")
 _VARIABLE = re.compile(rf"var (?P<name>{_NAME}) = (?P<value>{_FLOAT})")
 _PLACES = rf"{_NAME}:[0-9]{{1,9}}"
-_RULE = re.compile(rf"rule (?P<name>{_QUOTED}) = (?P<places>{_PLACES}(?:, {_PLACES})*)")
+_RULE = re.compile(rf"rule (?P<name>{_BY}) = (?P<places>{_PLACES}(?:, {_PLACES})*)")
 _LINE = re.compile(
     rf"(?P<name>{_NAME})"
     r"  \[(?P<shape>[0-9, ]*)\] (?P<dtype>[a-z0-9_]{1,32})"
     r"(?P<buffer> buffer)?(?P<unsaved> unsaved)?"
     rf"  (?P<begins>(?:[^ \"]| (?! )|{_QUOTED})+)"
-    rf"(?:  by (?P<rule>{_QUOTED}))?"
+    rf"(?:  by (?P<rule>{_BY}))?"
     rf"(?:  drawn as (?P<stream>{_NAME}))?"
     rf"(?:  also (?P<aliases>{_NAME}(?:, {_NAME})*))?"
     rf"(?:  (?P<digest>[0-9a-f]{{32}}|{ROUNDING}))?"
@@ -135,7 +137,7 @@ class _Reading:
                 raise ValueError(f"the variable `{name}` is there twice")
             self.variables[name] = float(found["value"])
         elif found := _RULE.fullmatch(text):
-            rule = unquoted(found["name"])
+            rule = _rule(found["name"])
             if rule in self.rules:
                 raise ValueError("the rule is there twice")
             self.rules[rule] = tuple(
@@ -160,7 +162,7 @@ class _Reading:
             persistent=not found["unsaved"],
             law=None if keeps else read_law(found["begins"]),
             constructor=_named(constructor["name"]) if constructor else "",
-            rule=unquoted(found["rule"]) if found["rule"] else None,
+            rule=_rule(found["rule"]) if found["rule"] else None,
             stream=_named(found["stream"]) if found["stream"] else "",
             aliases=tuple(map(_named, aliases)),
             digest=None if found["digest"] == ROUNDING else found["digest"],
@@ -218,6 +220,13 @@ _KEYS = ("lock", "draws", "policy", "title", "seed", "digests")
 
 def _named(text: str) -> str:
     return unquoted(text) if text.startswith('"') else text
+
+
+def _rule(text: str) -> str:
+    if text.startswith('"'):
+        return text
+    inner = text[1:-1].replace('"', '\\"')
+    return unquoted(f'"{inner}"')
 
 
 def _text(value: str) -> str:

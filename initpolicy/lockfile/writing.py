@@ -19,6 +19,9 @@ HEAD = (
 PLAIN = r"[A-Za-z0-9_./+-]+"
 """A name that needs no quotes."""
 
+NOTE = r'"[^"\\]*"'
+"""A rule that is written as it is."""
+
 ROUNDING = "rounding"
 """Stands in place of a digest where machines agree up to rounding only."""
 
@@ -27,7 +30,7 @@ def write(lock: Lock) -> str:
     """A lock as text, which `parse` reads back.
 
     >>> from initpolicy.laws import Normal
-    >>> entry = Entry("w", (2, 3), "float32", "parameter", True, Normal(0.0, 0.02), rule="all")
+    >>> entry = Entry("w", (2, 3), "float32", "parameter", True, Normal(0.0, 0.02), rule='"all"')
     >>> print(write(Lock((entry,), seed=0, draws=1, digests="none")).splitlines()[-1])
     w  [2, 3] float32  normal(mean=0.0, std=0.02)  by "all"
     """
@@ -43,7 +46,7 @@ def write(lock: Lock) -> str:
     lines += [f"var {name_of(name)} = {value!r}" for name, value in lock.variables.items()]
     for rule, places in lock.rules.items():
         told = ", ".join(f"{name_of(place.file)}:{place.line}" for place in places)
-        lines.append(f"rule {quoted(rule)} = {told}")
+        lines.append(f"rule {rule_of(rule)} = {told}")
     lines.append("")
     lines += map(_line, lock)
     return "\n".join(lines) + "\n"
@@ -56,7 +59,7 @@ def _line(entry: Entry) -> str:
     begins = f"constructor of {name_of(entry.constructor)}" if entry.constructor else entry.begins
     fields = [name_of(entry.name), what, begins]
     if entry.rule is not None:
-        fields.append(f"by {quoted(entry.rule)}")
+        fields.append(f"by {rule_of(entry.rule)}")
     if entry.stream:
         fields.append(f"drawn as {name_of(entry.stream)}")
     if entry.aliases:
@@ -75,3 +78,15 @@ def name_of(text: str) -> str:
     h.0.attn.weight "my weight"
     """
     return text if re.fullmatch(PLAIN, text) else quoted(text)
+
+
+def rule_of(text: str) -> str:
+    """A rule: its note, which has quotes already, or its selectors in single quotes.
+
+    >>> print(rule_of('"residual"'), rule_of("type Conv2d"))
+    "residual" 'type Conv2d'
+    """
+    if re.fullmatch(NOTE, text) and text.isprintable():
+        return text
+    inner = quoted(text)[1:-1].replace('\\"', '"').replace("'", "\\u0027")
+    return f"'{inner}'"

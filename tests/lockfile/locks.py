@@ -88,7 +88,7 @@ def entries(draw: st.DrawFn, name: str, digest: bool) -> Entry:
 @st.composite
 def locks(draw: st.DrawFn) -> Lock:
     values = draw(st.sampled_from(["values", "none"]))
-    chosen = draw(st.lists(names, unique=True, max_size=4))
+    chosen = draw(st.lists(names, unique=True, max_size=3))
     places = st.builds(Location, texts, st.integers(0, 10**6))
     return Lock(
         entries=tuple(draw(entries(name, values == "values")) for name in chosen),

@@ -39,12 +39,12 @@ title = "\\"GPT\\""
 seed = 3
 digests = "values"
 var n = 12.0
-rule "\\"deep\\"" = "a b.toml":7
-rule "type Rotary" = gpt.toml:9
+rule "deep" = "a b.toml":7
+rule 'type Rotary' = gpt.toml:9
 
-f  [8] float32 buffer  constructor of Rotary  by "type Rotary"
+f  [8] float32 buffer  constructor of Rotary  by 'type Rotary'
 h.2.b  [] int64 buffer unsaved  keep  also "a b", c
-h.2.w  [4, 4] float32  orthogonal(gain=1.0)  by "\\"deep\\""  drawn as z  rounding
+h.2.w  [4, 4] float32  orthogonal(gain=1.0)  by "deep"  drawn as z  rounding
 h.10.w  [2, 3] float32  normal(mean=0.0, std=0.1)  00000000000000000000000000000000
 """
 
@@ -78,6 +78,13 @@ def test_laws_as_text_and_back(law):
     text = write_law(law)
     assert write_law(read_law(text)) == text
     assert read_law(text).to_json() == law.to_json()
+
+
+@given(st.text("'\"\\\\ \n\u2028a", max_size=6))
+def test_rules_are_written_so_that_they_are_read_back(text):
+    entry = Entry("w", (), "int8", "buffer", True, None, rule=text)
+    lock = Lock((entry,), 0, 1, rules={text: (Location("a", 1),)})
+    assert parse(write(lock)) == lock
 
 
 @given(texts)
@@ -157,7 +164,7 @@ def test_a_line_that_is_no_tensor(line, wrong):
         ('policy = "gpt.toml"', "policy = gpt.toml", ":4: gpt.toml is no text in quotes"),
         ("var n = 12.0", "var n = 12.0\nvar n = 1.0", ":9: the variable `n` is there twice"),
         ("var n = 12.0", "var n = twelve", ":8: the line is no setting, as `seed = 0` is one"),
-        (":9\n", ':9\nrule "type Rotary" = a:1\n', ":11: the rule is there twice"),
+        (":9\n", ":9\nrule 'type Rotary' = a:1\n", ":11: the rule is there twice"),
         ('digests = "values"', 'digests = "some"', None),
         ("lock = 1", "<<<<<<< ours", ":2: a merge left its conflict here"),
     ],
