@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-import ctypes
 from functools import lru_cache
+from struct import Struct, pack
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from initpolicy.field.draws import BLOCK, Constants, NormalConstants, UniformConstants
-from initpolicy.field.formats import Format
+from initpolicy.field.draws import (
+    HEAD,
+    Constants,
+    Draw,
+    NormalConstants,
+    UniformConstants,
+    constants_of,
+)
+from initpolicy.field.formats import FLOAT8, Format
 from initpolicy.field.objects import Kernel, Number, load
 from initpolicy.field.quantile import NEAR_OCTAVES, SEGMENT_BITS, TAIL_OCTAVES, first_row
+from initpolicy.field.runs import Runs
 from initpolicy.field.stream import Stream
 
-_RUNS = ("int64", "uint64*", "int64", "uint32*", "uint32", "uint32", "uint32", "uint32")
 LAWS: dict[str, tuple[str, ...]] = {
     "raw": (),
     "uniform": ("float32", "float32", "float32", "float32", "uint8"),
     "normal": ("float32", "float32"),
     "truncated": (*("uint64",) * 4, *("int32",) * 2, *("float32",) * 4),
 }
-_Words = ctypes.c_uint32 * BLOCK
+FORMATS = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.bfloat16: "uint16",
+    torch.float16: "int16",
+    torch.uint32: "uint32",  # words
+    **dict.fromkeys(FLOAT8, "float32"),  # that `narrow` narrows then
+}
+"""How the kernels tell the formats of memory apart."""
+_PACKED = {"uint64": "Q", "int32": "i4x", "uint8": "B7x", "float32": "f4x"}
+_head = Struct(f"={HEAD}Q").pack
 
 
 def lower(constants: Constants | None) -> tuple[str, tuple[Number, ...]]:
@@ -47,28 +65,39 @@ def lower(constants: Constants | None) -> tuple[str, tuple[Number, ...]]:
     return "truncated", (whole, high, low, half_low, near, tail - near, *scale)
 
 
-def draw(
-    out: NDArray[Any],
-    starts: NDArray[np.uint64],
-    stops: NDArray[np.uint64],
-    stream: Stream,
-    constants: Constants | None,
-) -> None:
-    """Draw runs of a stream into a flat array; without constants, draw the words themselves.
+@lru_cache(maxsize=4096)
+def bound(draw: Draw | None, dtype: torch.dtype) -> tuple[Kernel, bytes]:
+    """Return the kernel of a law, or of words, and the law's numbers as it reads them.
 
-    The array's type says the format: float32, float64, uint16 for bfloat16, int16 for float16,
-    uint32 for words.
+    Raises as `check_draw`.
     """
-    kernel, numbers = _bound(constants, out.dtype)
+    entry, numbers = lower(None if draw is None else constants_of(draw, dtype))
+    packed = pack("=" + "".join(_PACKED[kind] for kind in LAWS[entry]), *numbers)
+    return load(entry, (f"{FORMATS[dtype]}*", "uint64*", "int64")), packed
+
+
+def row(
+    place: int, size: int, runs: Runs | None, first: int, stream: Stream, numbers: bytes
+) -> bytes:
+    """Describe elements as a kernel takes them; whatever a row points to must be kept.
+
+    Args:
+        place: address of the memory.
+        size: how many elements to draw.
+        runs: the runs of a tensor's elements; None for a whole tensor.
+        first: number of the first element, in the order of the runs.
+        stream: where in the field.
+        numbers: those of the law.
+    """
+    index, left, starts, stops = (first, size, 0, 0) if runs is None else runs.at(first)
     (k0, k1), (c2, c3) = stream.key, stream.high
-    runs = np.concatenate((starts, stops))
-    kernel(address(out), out.size, address(runs), starts.size, _Words(), c2, c3, k0, k1, *numbers)
+    counter, key = c3 << 32 | c2, k1 << 32 | k0
+    return _head(place, size, index, left, starts, stops, counter, key) + numbers
 
 
-@lru_cache(maxsize=256)
-def _bound(constants: Constants | None, dtype: np.dtype[Any]) -> tuple[Kernel, tuple[Number, ...]]:
-    entry, numbers = lower(constants)
-    return load(entry, (f"{dtype}*", *_RUNS, *LAWS[entry])), numbers
+def draw(kernel: Kernel, rows: list[bytes]) -> None:
+    """Draw what rows describe."""
+    kernel(None, b"".join(rows), len(rows))
 
 
 def address(array: NDArray[Any]) -> int:

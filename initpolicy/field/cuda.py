@@ -10,12 +10,15 @@ because every multiply-add is an explicit fma, fusion of others is off, and no l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
+from numpy.typing import NDArray
 
 from initpolicy.field import quantile
 from initpolicy.field.draws import Constants, NormalConstants, UniformConstants
@@ -100,19 +103,16 @@ def _truncated(words, start, high, low, carry, near, tail_less_near, nodes, slop
     return tl.where(sign < 0, -z, z)
 
 
-@triton.jit(do_not_specialize=list(range(1, 18)))
-def _draw_run(
-    out, counter, skip, size, c2, c3, k0, k1, a, b, least, most,
-    start, high, low, carry, near, tail_less_near, nodes, slopes,
-    law: tl.constexpr, brain: tl.constexpr, quads: tl.constexpr,
+@triton.jit
+def _values(
+    counters, c2, c3, k0, k1, a, b, least, most, start, high, low, carry, near, tail_less_near,
+    nodes, slopes, law: tl.constexpr, brain: tl.constexpr,
 ):  # fmt: skip
-    """Draw one run; `skip` words of its first counter come before it."""
-    first = tl.program_id(0).to(tl.int64) * quads
-    counters = counter.to(tl.uint64) + (first + tl.arange(0, quads)).to(tl.uint64)
+    """Return four values of each counter."""
     a0, a1, a2, a3 = _philox(
         counters, c2.to(tl.uint32), c3.to(tl.uint32), k0.to(tl.uint32), k1.to(tl.uint32)
     )
-    words = tl.interleave(tl.interleave(a0, a2), tl.interleave(a1, a3))
+    words = _in_fours(a0, a1, a2, a3)
     k = words.to(tl.int32, bitcast=True) ^ -0x80000000
     one = tl.full(k.shape, 1.0, tl.float32)
     if law == UNIFORM:
@@ -131,8 +131,60 @@ def _draw_run(
     if brain:  # bfloat16, rounded as on the CPU
         bits = value.to(tl.uint32, bitcast=True)
         value = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).to(tl.int16)
+    return value
+
+
+@triton.jit
+def _in_fours(a0, a1, a2, a3):
+    """Return the first of each, then the second of each, and so on."""
+    return tl.interleave(tl.interleave(a0, a2), tl.interleave(a1, a3))
+
+
+@triton.jit(do_not_specialize=list(range(1, 18)))
+def _draw_run(
+    out, counter, skip, size, c2, c3, k0, k1, a, b, least, most,
+    start, high, low, carry, near, tail_less_near, nodes, slopes,
+    law: tl.constexpr, brain: tl.constexpr, quads: tl.constexpr,
+):  # fmt: skip
+    """Draw one run; `skip` words of its first counter come before it."""
+    first = tl.program_id(0).to(tl.int64) * quads
+    counters = counter.to(tl.uint64) + (first + tl.arange(0, quads)).to(tl.uint64)
+    value = _values(
+        counters, c2, c3, k0, k1, a, b, least, most,
+        start, high, low, carry, near, tail_less_near, nodes, slopes, law, brain,
+    )  # fmt: skip
     at = first * 4 + tl.arange(0, 4 * quads) - skip
     tl.store(out + at, value.to(out.dtype.element_ty), mask=(at >= 0) & (at < size))
+
+
+@triton.jit(do_not_specialize=list(range(2, 18)))
+def _draw_runs(
+    out, runs, count, width, c2, c3, k0, k1, a, b, least, most,
+    start, high, low, carry, near, tail_less_near, nodes, slopes,
+    law: tl.constexpr, brain: tl.constexpr, quads: tl.constexpr,
+):  # fmt: skip
+    """Draw runs of up to 2^width counters each.
+
+    `runs` is int64 of shape (3, count): first indices, sizes, and places in the output.
+    """
+    number = tl.program_id(0).to(tl.int64) * quads + tl.arange(0, quads)
+    width = width.to(tl.int64)
+    run = number >> width
+    held = run < count
+    index = tl.load(runs + run, mask=held, other=0)
+    size = tl.load(runs + count + run, mask=held, other=0)
+    place = tl.load(runs + 2 * count + run, mask=held, other=0)
+    block = number - (run << width)
+    value = _values(
+        (index.to(tl.uint64, bitcast=True) >> 2) + block.to(tl.uint64), c2, c3, k0, k1, a, b,
+        least, most, start, high, low, carry, near, tail_less_near, nodes, slopes, law, brain,
+    )  # fmt: skip
+    within = block * 4 - (index & 3)
+    within = _in_fours(within, within + 1, within + 2, within + 3)
+    size = _in_fours(size, size, size, size)
+    place = _in_fours(place, place, place, place)
+    mask = (within >= 0) & (within < size)
+    tl.store(out + place + within, value.to(out.dtype.element_ty), mask=mask)
 
 
 def serves(device: torch.device) -> bool:
@@ -150,20 +202,34 @@ def draw(out: torch.Tensor, starts: Any, stops: Any, stream: Stream, constants: 
     """Draw runs of a stream into a flat float32, float64, bfloat16 or float16 CUDA tensor."""
     brain = out.dtype == torch.bfloat16
     target = out.view(torch.int16) if brain else out
-    (k0, k1), (c2, c3) = stream.key, stream.high
     law, floats, integers = _lower(constants)
-    done = 0
-    for start, stop in zip(map(int, starts), map(int, stops), strict=True):
-        size, skip = stop - start, start % 4
-        if size == 0:
-            continue
-        grid = (triton.cdiv(skip + size, 4 * QUADS),)
-        with torch.cuda.device_of(out):
-            _draw_run[grid](
-                target[done:], start // 4, skip, size, c2, c3, k0, k1, *floats, *integers,
-                *_table(out.device), law=law, brain=brain, quads=QUADS, enable_fp_fusion=False,
-            )  # fmt: skip
-        done += size
+    numbers = (*stream.high, *stream.key, *floats, *integers, *_table(out.device))
+    options: Any = {"law": law, "brain": brain, "quads": QUADS, "enable_fp_fusion": False}
+    with torch.cuda.device_of(out):
+        if len(starts) == 1:
+            first, size = int(starts[0]), int(stops[0]) - int(starts[0])
+            grid = (triton.cdiv(first % 4 + size, 4 * QUADS),)
+            _draw_run[grid](target, first // 4, first % 4, size, *numbers, **options)
+            return
+        for width, runs in _alike(starts, stops):
+            count = runs.shape[1]
+            table = torch.from_numpy(runs).to(out.device)
+            grid = (triton.cdiv(count << width, QUADS),)
+            _draw_runs[grid](target, table, count, width, *numbers, **options)
+
+
+def _alike(starts: Any, stops: Any) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Group runs by the power of 2 that their counters fit in, one launch for each.
+
+    Gives that power and, as int64 of shape (3, runs), first indices, sizes and places.
+    """
+    first = np.asarray(starts, np.uint64)
+    sizes = (np.asarray(stops, np.uint64) - first).view(np.int64)
+    runs = np.stack([first.view(np.int64), sizes, np.cumsum(sizes) - sizes])
+    counters = ((first & np.uint64(3)).view(np.int64) + sizes + 3) >> 2
+    widths = np.frexp(np.maximum(counters - 1, 0))[1]
+    for width in np.unique(widths[sizes > 0]).tolist():
+        yield width, np.ascontiguousarray(runs[:, (widths == width) & (sizes > 0)])
 
 
 def _lower(constants: Constants) -> tuple[Any, tuple[float, ...], tuple[int, ...]]:

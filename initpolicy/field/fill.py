@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from initpolicy.field.pieces import Fill, Work
+from initpolicy.field import cpu
+from initpolicy.field.pieces import Fill, Work, pieces_of
 from initpolicy.field.runs import check_run
 from initpolicy.field.stream import Stream
 from initpolicy.field.threads import TASK, carry_out, default_threads, piece_size
@@ -24,10 +25,9 @@ def words(stream: Stream, start: int, stop: int) -> NDArray[np.uint32]:
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c']
     """
     check_run(start, stop)
-    from initpolicy.field import cpu
-
     out = np.empty(stop - start, np.uint32)
-    cpu.draw(out, np.array([start], np.uint64), np.array([stop], np.uint64), stream, None)
+    kernel, numbers = cpu.bound(None, torch.uint32)
+    cpu.draw(kernel, [cpu.row(cpu.address(out), out.size, None, start, stream, numbers)])
     return out
 
 
@@ -64,19 +64,19 @@ def fill(
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
-    works = [work for work in map(Work, jobs) if work.runs.size]
+    works = [work for work in map(Work, jobs) if work.size]
     if not works:
         return
-    total = sum(work.runs.size for work in works if work.tensor.is_cpu)
+    here = [work for work in works if work.tensor.is_cpu]
+    total = sum(work.size for work in here)
     many = default_threads() if threads is None else threads
+    size = piece_size(total, many)
     try:
         with torch.no_grad():
             # Other devices order their work by this thread's stream.
-            size = piece_size(total, many)
-            here = (p for work in works if not work.tensor.is_cpu for p in work.pieces(size))
-            carry_out(here, 1, progress)
-            shared = (p for work in works if work.tensor.is_cpu for p in work.pieces(size))
-            carry_out(shared, many if total > TASK else 1, progress)
+            elsewhere = [work for work in works if not work.tensor.is_cpu]
+            carry_out(pieces_of(elsewhere, size), 1, progress)
+            carry_out(pieces_of(here, size), many if total > TASK else 1, progress)
     finally:
         for job in jobs:  # as torch's own in-place operations do
             if not job.tensor.is_inference():

@@ -78,3 +78,30 @@ def expect_writes(context, array, start, stop):
         return context.get_dummy_value()
 
     return types.void(array, types.int64, types.int64), generate
+
+
+@intrinsic
+def at_address(context, like, address):
+    """Return a pointer to an address, of the type of another pointer."""
+
+    def generate(context, builder, signature, args):
+        return builder.inttoptr(args[1], context.get_value_type(signature.return_type))
+
+    return like(like, types.uint64), generate
+
+
+@intrinsic(prefer_literal=True)
+def room_for(context, kind, count):
+    """Return a pointer to a constant number of elements on the stack.
+
+    The compiler knows that no other pointer leads there.
+    """
+
+    def generate(context, builder, signature, args):
+        element = context.get_data_type(kind.instance_type)
+        with builder.goto_entry_block():
+            place = builder.alloca(ir.ArrayType(element, count.literal_value))
+            place.align = 64
+        return builder.bitcast(place, element.as_pointer())
+
+    return types.CPointer(kind.instance_type)(kind, count), generate

@@ -5,7 +5,7 @@ Importing this module imports numba. Only compiling does it: cpu.py runs what wa
 What makes the loops vectorise: the table is a constant of the module, since as an argument it
 might overlap the output. It is read by 32-bit indices that are known to be good. Integers are
 wrapped to 32 bits after each operation, since numba widens them. Words go to a buffer that stays
-in the first-level cache, and a second loop maps them.
+in the first-level cache, and a second loop maps them. Of short runs, many share a buffer.
 """
 # numba compiles these functions from their source: their types are numba's, not Python's.
 # pyright: basic, reportCallIssue=false, reportRedeclaration=false, reportPrivateImportUsage=false
@@ -20,14 +20,16 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from initpolicy.field.draws import BLOCK
+from initpolicy.field.draws import BLOCK, HEAD
 from initpolicy.field.intrinsics import (
     as_bits,
     as_float,
+    at_address,
     expect_writes,
     fma,
     prefer_wide_vectors,
     read,
+    room_for,
 )
 from initpolicy.field.quantile import (
     CUBIC_0,
@@ -55,6 +57,9 @@ TO_UNIT = f32(2.0**-31)
 M0, M1 = u64(0xD2511F53), u64(0xCD9E8D57)
 W0, W1 = u32(0x9E3779B9), u32(0xBB67AE85)
 THIRTY_TWO = u64(32)
+LONG = 256  # indices of a run that is drawn alone
+BLOCKS = 256  # Philox blocks that short runs share
+ROOM = 4 * BLOCKS + 4  # words: what is copied in fours may reach behind them
 
 
 def put(out, i, value):
@@ -120,13 +125,23 @@ def _philox(counter, c2, c3, k0, k1):
 
 
 @numba.njit(forceinline=True)
-def _fill_words(buffer, counter, quads, c2, c3, k0, k1):
-    for i in range(quads):
-        a, b, c, d = _philox(u64(counter + u64(i)), c2, c3, k0, k1)
-        buffer[4 * i] = a
-        buffer[4 * i + 1] = b
-        buffer[4 * i + 2] = c
-        buffer[4 * i + 3] = d
+def _store_block(words, i, counter, c2, c3, k0, k1):
+    a, b, c, d = _philox(counter, c2, c3, k0, k1)
+    words[4 * i] = a
+    words[4 * i + 1] = b
+    words[4 * i + 2] = c
+    words[4 * i + 3] = d
+
+
+@numba.njit(forceinline=True)
+def _move_block(words, source, target):
+    """Copy four words towards the front."""
+    s, t = u64(source), u64(target)
+    a, b, c, d = words[s], words[s + u64(1)], words[s + u64(2)], words[s + u64(3)]
+    words[t] = a
+    words[t + u64(1)] = b
+    words[t + u64(2)] = c
+    words[t + u64(3)] = d
 
 
 @numba.njit(forceinline=True)
@@ -249,79 +264,122 @@ def _convert(words, out, law):
 
 
 @numba.njit
-def draw_runs(out, starts, stops, buffer, c2, c3, k0, k1, law):
+def draw_runs(like, rows, row, law):
     """Draw runs of a stream into a flat array.
 
     Args:
-        out: contiguous array of as many elements as the runs hold. Its type says the format:
-            float32, float64, uint16 for bfloat16, int16 for float16, uint32 for raw words.
-        starts: first indices of the runs, uint64.
-        stops: their ends, uint64.
-        buffer: room for BLOCK words, uint32.
-        c2: counter word 2 of the stream.
-        c3: counter word 3.
-        k0: key word 0.
-        k1: key word 1.
+        like: pointer whose type is that of the array's elements, and says the format: float32,
+            float64, uint16 for bfloat16, int16 for float16, uint32 for raw words.
+        rows: pointer to uint64.
+        row: uint64: address of the array; its number of elements; the first index; how many
+            indices its run has from there on; addresses of the starts and of the stops of the
+            runs after that; counter words 2 and 3 of the stream; key words 0 and 1.
         law: constants of the law.
     """
     prefer_wide_vectors()
-    done = 0
-    for run in range(starts.size):
-        index, left = starts[run], i64(stops[run] - starts[run])
-        skip = i64(index & u64(3))  # words of the first block that come before the run
-        while left > 0:
+    size, index, left = i64(row[1]), row[2], min(i64(row[3]), i64(row[1]))
+    out = numba.carray(at_address(like, row[0]), (size,))
+    starts = numba.carray(at_address(rows, row[4]), (size,))
+    stops = numba.carray(at_address(rows, row[5]), (size,))
+    c2, c3 = u32(row[6]), u32(row[6] >> THIRTY_TWO)
+    k0, k1 = u32(row[7]), u32(row[7] >> THIRTY_TWO)
+    words = numba.carray(room_for(u32, ROOM), (ROOM,))
+    counters = numba.carray(room_for(u64, BLOCKS), (BLOCKS,))
+    sources = numba.carray(room_for(u32, BLOCKS), (BLOCKS,))
+    targets = numba.carray(room_for(u32, BLOCKS), (BLOCKS,))
+    done = run = 0
+    while done < size:
+        if left >= LONG:
+            skip = i64(index & u64(3))  # words of the first block that come before the run
             take = min(left, BLOCK - skip)
             expect_writes(out, done, done + take)
-            _fill_words(buffer, u64(index >> u64(2)), (skip + take + 3) >> 2, c2, c3, k0, k1)
-            convert(buffer[skip : skip + take], out[done : done + take], law)
-            index, left, done, skip = u64(index + u64(take)), left - take, done + take, 0
+            counter = u64(index >> u64(2))
+            for i in range((skip + take + 3) >> 2):
+                _store_block(words, i, u64(counter + u64(i)), c2, c3, k0, k1)
+            index, left = u64(index + u64(take)), left - take
+        else:  # as many whole runs as there is room for
+            skip = take = blocks = 0
+            while True:
+                before, counter = i64(index & u64(3)), u64(index >> u64(2))
+                source, target = 4 * blocks + before, take
+                last = blocks + ((before + left + 3) >> 2)
+                while True:
+                    i = u64(blocks)  # numba looks whether signed indices are negative
+                    counters[i], sources[i], targets[i] = counter, source, target
+                    blocks += 1
+                    if blocks >= last:
+                        break
+                    counter, source, target = u64(counter + u64(1)), 4 * blocks, target + 4 - before
+                    before = 0
+                blocks = last
+                take += left
+                left = 0
+                if done + take == size:
+                    break
+                i = u64(run)
+                run += 1
+                index = starts[i]
+                left = min(i64(stops[i] - index), size - done - take)
+                if left >= LONG or blocks > BLOCKS - LONG // 4 - 2:
+                    break
+            expect_writes(out, done, done + take)
+            for i in range(blocks):
+                _store_block(words, i, counters[i], c2, c3, k0, k1)
+            if take < 4 * blocks:
+                for i in range(blocks):  # what this puts behind a run, the next run overwrites
+                    _move_block(words, sources[i], targets[i])
+        convert(words[skip : skip + take], out[done : done + take], law)
+        done += take
 
 
-# What is compiled takes pointers and numbers, so that it can be called without numba. The runs are
-# one array: all starts, then all stops.
+# What is compiled takes a null pointer that says the format, and rows of numbers: those that
+# `draw_runs` takes, then those of the law. It can be called without numba.
 
 
-def _raw(out, size, runs, count, buffer, c2, c3, k0, k1):
-    both, words = numba.carray(runs, (2 * count,)), numba.carray(buffer, (BLOCK,))
-    draw_runs(numba.carray(out, (size,)), both[:count], both[count:], words, c2, c3, k0, k1, Raw())
+@numba.njit(forceinline=True)
+def _single(number):
+    return as_float(i32(number))
 
 
-def _uniform(out, size, runs, count, buffer, c2, c3, k0, k1, half, mid, least, most, plain):
-    both, words = numba.carray(runs, (2 * count,)), numba.carray(buffer, (BLOCK,))
-    law = Uniform(half, mid, least, most, plain != 0)
-    draw_runs(numba.carray(out, (size,)), both[:count], both[count:], words, c2, c3, k0, k1, law)
+def _raw(like, rows, count):
+    table = numba.carray(rows, (count, HEAD))
+    for i in range(count):
+        draw_runs(like, rows, table[i], Raw())
 
 
-def _standard(out, size, runs, count, buffer, c2, c3, k0, k1, std, mean):
-    both, words = numba.carray(runs, (2 * count,)), numba.carray(buffer, (BLOCK,))
-    law = Normal(std, mean)
-    draw_runs(numba.carray(out, (size,)), both[:count], both[count:], words, c2, c3, k0, k1, law)
+def _uniform(like, rows, count):
+    table = numba.carray(rows, (count, HEAD + 5))
+    for i in range(count):
+        own = table[i, HEAD:]
+        ends = _single(own[2]), _single(own[3])
+        law = Uniform(_single(own[0]), _single(own[1]), *ends, own[4] != u64(0))
+        draw_runs(like, rows, table[i], law)
 
 
-def _interval(
-    out,
-    size,
-    runs,
-    count,
-    buffer,
-    c2,
-    c3,
-    k0,
-    k1,
-    start,
-    high,
-    low,
-    carry,
-    near,
-    tail,
-    std,
-    mean,
-    least,
-    most,
-):
-    both, words = numba.carray(runs, (2 * count,)), numba.carray(buffer, (BLOCK,))
-    law = Truncated(start, high, low, carry, near, tail, std, mean, least, most)
-    draw_runs(numba.carray(out, (size,)), both[:count], both[count:], words, c2, c3, k0, k1, law)
+def _standard(like, rows, count):
+    table = numba.carray(rows, (count, HEAD + 2))
+    for i in range(count):
+        law = Normal(_single(table[i, HEAD]), _single(table[i, HEAD + 1]))
+        draw_runs(like, rows, table[i], law)
+
+
+def _interval(like, rows, count):
+    table = numba.carray(rows, (count, HEAD + 10))
+    for i in range(count):
+        own = table[i, HEAD:]
+        law = Truncated(
+            own[0],
+            u32(own[1]),
+            u32(own[2]),
+            own[3],
+            i32(own[4]),
+            i32(own[5]),
+            _single(own[6]),
+            _single(own[7]),
+            _single(own[8]),
+            _single(own[9]),
+        )
+        draw_runs(like, rows, table[i], law)
 
 
 def _narrow(values, out, size, mantissa, exponent, negative_zero):

@@ -24,10 +24,12 @@ class Runs:
     (3, [(4, 6), (10, 11)])
     """
 
-    __slots__ = ("_ends", "_only", "_starts", "_stops", "size")
+    __slots__ = ("_only", "_starts", "_stops", "_sums", "_width", "size")
 
     def __init__(self, starts: ArrayLike, stops: ArrayLike) -> None:
         """Take the starts and the stops, integers of shape (runs,).
+
+        Arrays of uint64 are not copied, and must not be changed afterwards.
 
         Raises:
             ValueError: a run is not within [0, 2^64), or ends before it starts.
@@ -35,13 +37,18 @@ class Runs:
         if isinstance(starts, Sequence) and isinstance(stops, Sequence):
             for start, stop in zip(starts, stops, strict=True):
                 check_run(int(start), int(stop))  # pyright: ignore[reportArgumentType]
-        self._starts: Bounds = np.array(starts, np.uint64)
-        self._stops: Bounds = np.array(stops, np.uint64)
-        if bool((self._starts > self._stops).any()):
-            bad = int((self._starts > self._stops).argmax())
+        self._starts: Bounds = np.ascontiguousarray(starts, np.uint64)
+        self._stops: Bounds = np.ascontiguousarray(stops, np.uint64)
+        wrong = self._starts > self._stops
+        if bool(wrong.any()):
+            bad = int(wrong.argmax())
             check_run(int(self._starts[bad]), int(self._stops[bad]))
-        self._ends: NDArray[np.int64] = np.cumsum(self._stops - self._starts, dtype=np.int64)
-        self.size = int(self._ends[-1]) if len(self._ends) else 0
+        lengths = self._stops - self._starts
+        self._sums: NDArray[np.int64] | None = None
+        self._width = int(lengths[0]) if len(lengths) else 0  # of every run, or else 0
+        if self._width and not bool((lengths == lengths[0]).all()):
+            self._width = 0
+        self.size = len(lengths) * self._width or int(lengths.sum())
         self._only: int | None = int(self._starts[0]) if len(self._starts) == 1 else None
 
     @classmethod
@@ -82,6 +89,13 @@ class Runs:
         """Whether each run begins at or after the end of the one before it."""
         return self._only is not None or bool((self._stops[:-1] <= self._starts[1:]).all())
 
+    @property
+    def stop(self) -> int:
+        """The end of the last run; 0 if there is none."""
+        if self._only is not None:
+            return self._only + self.size
+        return int(self._stops[-1]) if len(self._stops) else 0
+
     def covers(self, size: int) -> bool:
         """Whether these are all elements of a tensor of `size` elements, in their order."""
         if self._only is not None:
@@ -89,17 +103,29 @@ class Runs:
         joined = bool((self._stops[:-1] == self._starts[1:]).all())
         return self.size == size and (size == 0 or (joined and int(self._starts[0]) == 0))
 
+    def at(self, first: int) -> tuple[int, int, int, int]:
+        """Give where the elements from number `first` on, counted in the order held, are.
+
+        Returns the index of the first, how many follow it in its run, itself counted, and where the
+        starts and the stops of the runs after that are in memory, uint64 each.
+        """
+        if self._only is not None:
+            return self._only + first, self.size - first, 0, 0
+        run, index = self._place(first)
+        after = [array.__array_interface__["data"][0] for array in (self._starts, self._stops)]
+        left = int(self._stops[run]) - index
+        return index, left, after[0] + 8 * (run + 1), after[1] + 8 * (run + 1)
+
     def between(self, first: int, last: int) -> tuple[Bounds, Bounds]:
         """Give starts and stops of the elements [first, last), counted in the order held."""
         if self._only is not None:
             ends = np.array([self._only + first, self._only + last], np.uint64)
             return ends[:1], ends[1:]
-        a = int(np.searchsorted(self._ends, first, "right"))
-        b = int(np.searchsorted(self._ends, last, "left"))
+        a, start = self._place(first)
+        b, before = self._place(last - 1)
         starts: Bounds = np.array(self._starts[a : b + 1])
         stops: Bounds = np.array(self._stops[a : b + 1])
-        starts[0] = int(self._stops[a]) - (int(self._ends[a]) - first)
-        stops[-1] = int(self._stops[b]) - (int(self._ends[b]) - last)
+        starts[0], stops[-1] = start, before + 1
         return starts, stops
 
     def within(self, start: int, stop: int) -> tuple[int, int, Runs]:
@@ -141,6 +167,21 @@ class Runs:
         lengths = (self._stops - self._starts).astype(np.int64)
         offsets = self._starts.astype(np.int64) - (self._ends - lengths)
         return np.arange(self.size, dtype=np.int64) + np.repeat(offsets, lengths)
+
+    @property
+    def _ends(self) -> NDArray[np.int64]:
+        """How many elements the runs hold up to each one's end."""
+        if self._sums is None:
+            self._sums = np.cumsum(self._stops - self._starts, dtype=np.int64)
+        return self._sums
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Give the run of an element, counted in the order held, and its index."""
+        if self._width:
+            run, within = divmod(number, self._width)
+            return run, int(self._starts[run]) + within
+        run = int(np.searchsorted(self._ends, number, "right"))
+        return run, int(self._stops[run]) - (int(self._ends[run]) - number)
 
     def _before(self, index: int) -> int:
         """How many of the elements of ascending runs have an index below `index`."""

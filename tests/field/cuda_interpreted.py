@@ -47,22 +47,45 @@ DRAWS = [
     field.TruncatedDraw(0.0, 1.0, -8.5, -8.0),
     field.TruncatedDraw(0.0, 1.0, -math.inf, math.inf),
 ]
-RUNS = ((0, 3000), (4_099, 4_100), (2**34 - 7, 2**34 + 1_500), (2**64 - 1_001, 2**64 - 1))
-SIZE = sum(stop - start for start, stop in RUNS)
+ONE = ((5, 2_053),)
+LONG = ((0, 3000), (4_099, 4_100), (2**34 - 7, 2**34 + 1_500), (2**64 - 1_001, 2**64 - 1))
+SHORT = tuple((7 * i + i % 3, 7 * i + i % 3 + i % 11 % 5) for i in range(200))
 
 
-def check(draw, dtype):
+def check(draw, dtype, runs):
     stream = field.stream(3, "cuda")
-    cpu, gpu = torch.empty(SIZE, dtype=dtype), torch.full((SIZE,), 7.0, dtype=dtype)
-    field.fill([field.Fill(cpu, stream, draw, RUNS)])
-    starts, stops = zip(*RUNS, strict=True)
+    size = sum(stop - start for start, stop in runs)
+    cpu, gpu = torch.empty(size, dtype=dtype), torch.full((size,), 7.0, dtype=dtype)
+    field.fill([field.Fill(cpu, stream, draw, runs)])
+    starts, stops = zip(*runs, strict=True)
     cuda.draw(gpu, starts, stops, stream, constants_of(draw, dtype))
     same = (cpu.double() == gpu.double()).sum().item()
-    assert same == SIZE, f"{draw} in {dtype}: {SIZE - same} of {SIZE} values differ"
+    assert same == size, f"{draw} in {dtype}: {size - same} of {size} values differ"
+
+
+def count_launches():
+    """Runs of any number take few launches."""
+    launches = []
+
+    class Counted:
+        def __getitem__(self, grid):
+            launches.append(grid)
+            return lambda *arguments, **options: None
+
+    cuda._draw_runs = Counted()
+    starts = range(0, 100_000, 10)
+    stops = [start + 1 + start % 9 for start in starts]
+    constants = constants_of(DRAWS[0], torch.float32)
+    cuda.draw(torch.empty(0), starts, stops, field.stream(0, "w"), constants)
+    assert len(launches) == 3, launches  # of 1, 2, and 3 or 4 counters
+    assert sum(grid for (grid,) in launches) * cuda.QUADS <= 4 * len(starts)
 
 
 if __name__ == "__main__":
     for draw in DRAWS:
         for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
-            check(draw, dtype)
+            check(draw, dtype, LONG)
+        check(draw, torch.float32, ONE)
+        check(draw, torch.bfloat16, SHORT)
+    count_launches()
     print("same bits")

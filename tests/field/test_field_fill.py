@@ -66,6 +66,38 @@ def test_runs_across_pieces(monkeypatch):
         assert same(drawn(wanted.shape, runs=runs, dtype=torch.bfloat16), wanted.bfloat16())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_many_short_runs_among_long_ones(dtype):
+    """Runs that share a buffer, more than it holds, and runs on both sides of what is long."""
+    whole = drawn(60_000, dtype=dtype)
+
+    @given(
+        st.lists(st.sampled_from([0, 1, 2, 3, 4, 8, 9, 31, 255, 256, 257, 600]), min_size=1),
+        st.integers(0, 9),
+        st.integers(0, 3),
+    )
+    @settings(max_examples=50, deadline=None)
+    def check(lengths, gap, first):
+        runs, start = [], first
+        for length in itertools.cycle(lengths):
+            if start + length > len(whole) or len(runs) == 1000:
+                break
+            runs.append((start, start + length))
+            start += length + gap
+        wanted = torch.cat([whole[start:stop] for start, stop in runs])
+        assert same(drawn(wanted.shape, dtype=dtype, runs=field.Runs.of(runs)), wanted)
+
+    check()
+
+
+def test_runs_at_the_end_of_the_field():
+    last = 2**64 - 1
+    runs = [(start, min(start + 3, last)) for start in range(last - 2000, last, 5)]
+    whole = drawn(2000, runs=[(last - 2000, last)])
+    wanted = torch.cat([whole[a - last + 2000 : b - last + 2000] for a, b in runs])
+    assert same(drawn(wanted.shape, runs=runs), wanted)
+
+
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 9)), min_size=1), st.data())
 @settings(deadline=None)
 def test_a_piece_draws_no_index_but_its_own(pairs, data):
