@@ -362,6 +362,15 @@ def test_a_checkpoint_has_the_digest_of_its_model(saved, path):
     assert initpolicy.digest(str(folder / path)) == initpolicy.digest(model)
 
 
+def test_an_index_says_which_file_counts(tmp_path):
+    save_file({"a": torch.zeros(2), "b": torch.zeros(2)}, tmp_path / "1.safetensors")
+    save_file({"b": torch.ones(2), "c": torch.ones(2)}, tmp_path / "2.safetensors")
+    index = {"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    wanted = {"a": torch.zeros(2), "b": torch.ones(2)}
+    assert initpolicy.digest(tmp_path) == reference_of_all(wanted)
+
+
 def test_a_state_dict_has_the_digest_of_its_model():
     model = Tied()
     state = model.state_dict() | {"_extra_state": {"anything": 1}}

@@ -179,7 +179,7 @@ def _kind(tensor: Tensor) -> str:
 
 def _elements(tensor: Tensor, shard: Shard | None) -> field.Elements:
     if shard is None:
-        return field.Elements(tensor.detach().as_subclass(Tensor))
+        return field.Elements(tensor)
     return field.Elements(shard.local, field.Runs(*shard.bounds()))
 
 
