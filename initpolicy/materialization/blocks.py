@@ -16,6 +16,9 @@ from initpolicy.materialization.layout import Given
 BLOCK = 1 << 22
 """Bytes that are drawn and written at a time."""
 
+NARROW = 1 << 18
+"""Elements of 8 bits that are drawn at a time: each takes several bytes on its way."""
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -84,7 +87,7 @@ def blocks(given: Sequence[Given]) -> Iterator[Block]:
     offset = filled = 0
     for one in given:
         for unit in units(one.law, one.entry.shape, one.entry.dtype):
-            for piece in _cut(one, unit, BLOCK - filled):
+            for piece in _cut(one, unit, max(0, BLOCK - filled)):
                 if pieces and filled + piece.size > BLOCK:
                     yield Block(offset, tuple(pieces))
                     offset, filled, pieces = offset + filled, 0, []
@@ -100,12 +103,13 @@ def _cut(one: Given, unit: Unit, room: int) -> Iterator[Piece]:
         yield Piece(one, unit)
         return
     width = one.entry.dtype.itemsize
+    most = NARROW if width == 1 else BLOCK // width
     start = unit.start
-    most = max(room, 0) // width or BLOCK // width
     while start < unit.stop:
-        stop = min(start + most, unit.stop)
+        stop = min(start + (room // width or most), start + most, unit.stop)
         yield Piece(one, Unit(start, stop, False))
-        start, most = stop, BLOCK // width
+        room = max(0, room - (stop - start) * width) or BLOCK
+        start = stop
 
 
 def units(law: Law, shape: tuple[int, ...], dtype: torch.dtype) -> list[Unit]:

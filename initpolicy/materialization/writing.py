@@ -17,7 +17,7 @@ from initpolicy.materialization.folder import unwritable
 from initpolicy.materialization.layout import File
 from initpolicy.materialization.replacing import Replacement
 
-MOST_THREADS = 12
+MOST_THREADS = 8
 """That draw at once: more would be faster than any disk, and each takes memory."""
 
 _PATIENCE = 0.8  # seconds to wait for threads that are asked to stop
