@@ -87,7 +87,8 @@ def test_a_count_on_a_part_asks_for_the_number():
     assert (
         "IP205 rule type Linear, name **.layers.<i>.**: `init.weight`, for "
         "model.layers.2.0.weight, model.layers.2.2.weight, model.layers.1.0.weight and 1 more: "
-        "variable `n_layer` counts modules of the whole model, and this is a part of it; pass the number, such as "
+        "variable `n_layer` counts modules of the whole model, and this is a part of it; "
+        "pass the number, such as "
         '`vars={"n_layer": 32}`'
     ) in str(caught.value)
     initpolicy.plan(stage, POLICY, rename={}, vars={"n_layer": 2})

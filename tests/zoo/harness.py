@@ -171,7 +171,7 @@ def judge(
             result.fail(name, "the policy leaves values as they were")
             continue
         free = compare_fixed(name, their, our, result)  # True where values are random
-        if decision is not None and decision.law is None:
+        if decision is not None and not decision.gives_values:
             result.kept += 1
             if free is None:
                 result.equal -= 1
@@ -405,12 +405,12 @@ def is_original(name: str, plan: initpolicy.Plan) -> bool:
     """Whether a tensor is one that a parametrization computes another from, which is filled."""
     owner, _, rest = name.partition(".parametrizations.")
     decision = plan.by_name.get(f"{owner}.{rest.partition('.')[0]}") if rest else None
-    return decision is not None and decision.law is not None
+    return decision is not None and decision.gives_values
 
 
 def poison(model: nn.Module, plan: initpolicy.Plan) -> None:
     """Make every tensor that the plan fills what no initializer gives."""
-    filled = {name for name, decision in plan.by_name.items() if decision.law is not None}
+    filled = {name for name, decision in plan.by_name.items() if decision.gives_values}
     with torch.no_grad():
         for name, tensor in tensors(model).items():
             if name in filled or name not in plan.by_name or is_original(name, plan):
