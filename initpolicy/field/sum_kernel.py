@@ -1,6 +1,7 @@
 """The CPU's kernel for the sums of a digest. Every operation is listed in docs/digest.md.
 
-Importing this module imports numba. Only compiling does it: elements.py runs what was compiled before.
+Importing this module imports numba. Only compiling does it: elements.py runs what was compiled
+before.
 """
 # numba compiles these functions from their source: their types are numba's, not Python's.
 # pyright: basic, reportCallIssue=false, reportPrivateImportUsage=false
