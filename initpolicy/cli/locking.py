@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -144,12 +142,11 @@ def _drawn(plan: Plan, digests: bool) -> Lock:
 
 def _write(file: Path, content: str) -> None:
     """Replace a file wholly, or not at all."""
-    target = file.resolve()  # a link stays one, and the file behind it is replaced
+    from initpolicy.materialization.replacing import replacing
+
     try:
-        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-            written = Path(folder) / target.name
-            written.write_bytes(content.encode("utf-8"))
-            os.replace(written, target)
+        with replacing(file.resolve()) as written:  # a link stays one: what it names is replaced
+            written.write(0, content.encode("utf-8"))
     except OSError as error:
         raise _unwritable(file, error.strerror or str(error)) from error
 
