@@ -15,10 +15,10 @@ from initpolicy.lockfile.writing import HEAD, NOTE, PLAIN, ROUNDING
 from initpolicy.policy.document import MAX_SEED
 from initpolicy.problems import InitPolicyError, Location, Problem
 
-LARGEST_FILE = 256 * 2**20
-"""Bytes: about a million tensors."""
+LARGEST_FILE = 64 * 2**20
+"""Bytes: some hundred thousand tensors."""
 
-LONGEST_LINE = 1 << 18
+LONGEST_LINE = 1 << 16
 """Characters."""
 
 MOST_PROBLEMS = 20

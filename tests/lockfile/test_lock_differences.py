@@ -146,6 +146,7 @@ def test_tensors_of_another_law_or_shape_or_too_many_are_no_renamed_ones() -> No
     assert whats(lock(tensor("a.w")), lock(tensor("b.w", shape=(3,)))) == ["removed", "added"]
     two = lock(tensor("b.w"), tensor("c.w"))
     assert whats(lock(tensor("a.w")), two) == ["removed", "added", "added"]
+    assert whats(two, lock(tensor("a.w"))) == ["added", "removed", "removed"]
 
 
 def test_digests_are_compared_only_if_both_locks_have_them() -> None:

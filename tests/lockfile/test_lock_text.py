@@ -138,7 +138,7 @@ def problems(text: str) -> list[str]:
         ('"\\x"  [2] float32  keep', "Invalid \\escape: line 1 column 2 (char 1)"),
         ("<<<<<<< ours", "a merge left its conflict here"),
         ("=======", "a merge left its conflict here"),
-        ("w" * (2**18 + 1), "the line is longer than 262,144 characters"),
+        ("w" * (2**16 + 1), "the line is longer than 65,536 characters"),
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_tensor(line, wrong):
@@ -239,6 +239,6 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_a_large_file_is_not_read(tmp_path):
     file = tmp_path / "large.lock"
     with file.open("wb") as opened:
-        opened.truncate(2**28 + 1)
-    with pytest.raises(InitPolicyError, match="it is larger than 268,435,456 bytes"):
+        opened.truncate(2**26 + 1)
+    with pytest.raises(InitPolicyError, match="it is larger than 67,108,864 bytes"):
         read(file)
