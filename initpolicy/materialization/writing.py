@@ -20,6 +20,7 @@ from initpolicy.materialization.replacing import Replacement
 MOST_THREADS = 8
 """That draw at once: more would be faster than any disk, and each takes memory."""
 
+_MORE = 1  # threads than may draw at once, so that the disk need not wait
 _PATIENCE = 0.8  # seconds to wait for threads that are asked to stop
 
 
@@ -127,8 +128,7 @@ def write(
     """
     most = min(threads, MOST_THREADS)
     work = _Work(folder, files, seed, most)
-    # One more than may draw, so that the disk need not wait.
-    pool = [Thread(target=work.run, daemon=True) for _ in range(most + 1)]
+    pool = [Thread(target=work.run, daemon=True) for _ in range(most + _MORE)]
     try:
         for thread in pool:
             thread.start()

@@ -347,3 +347,27 @@ def test_what_progress_raises_is_told_and_nothing_is_left(planned, tmp_path) -> 
     with pytest.raises(ZeroDivisionError):
         initpolicy.materialize(planned(), tmp_path / "out", progress=broken)
     assert all(not name.endswith(".partial") for name in contents(tmp_path / "out"))
+
+
+def test_a_file_takes_its_name_when_it_is_on_the_disk_and_the_index_comes_last(
+    planned, tmp_path, monkeypatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(number: int) -> None:
+        done.append("sync")
+        fsync(number)
+
+    def renamed(one: Path, other: Path) -> None:
+        done.append(other.name)
+        assert one.stat().st_size > 0
+        replace(one, other)
+
+    monkeypatch.setattr(replacing.os, "fsync", synced)
+    monkeypatch.setattr(replacing.os, "replace", renamed)
+    monkeypatch.setattr(writing, "_MORE", 0)
+    initpolicy.materialize(planned(), tmp_path / "out", **ONE_BY_ONE)
+    # The file, its name, the folder.
+    expected = [step for name in [*NAMES, INDEX] for step in ("sync", name, "sync")]
+    assert done == expected
