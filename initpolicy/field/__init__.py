@@ -9,7 +9,7 @@ from initpolicy.field.draws import (
     representable_bounds,
 )
 from initpolicy.field.elements import Elements, sums
-from initpolicy.field.fill import fill, words
+from initpolicy.field.fill import fill, words, words_of
 from initpolicy.field.pieces import Fill
 from initpolicy.field.runs import Runs
 from initpolicy.field.stream import DRAW_VERSION, Stream, stream
@@ -30,4 +30,5 @@ __all__ = [
     "stream",
     "sums",
     "words",
+    "words_of",
 ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from initpolicy.field import cpu
 from initpolicy.field.pieces import Fill, Work, pieces_of
-from initpolicy.field.runs import check_run
+from initpolicy.field.runs import Runs
 from initpolicy.field.stream import Stream
 from initpolicy.field.threads import TASK, carry_out, default_threads, piece_size
 
@@ -24,10 +24,19 @@ def words(stream: Stream, start: int, stop: int) -> NDArray[np.uint32]:
     >>> [hex(word) for word in words(Stream((0, 0), (0, 0)), 0, 3)]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c']
     """
-    check_run(start, stop)
-    out = np.empty(stop - start, np.uint32)
-    kernel, numbers = cpu.bound(None, torch.uint32)
-    cpu.draw(kernel, [cpu.row(cpu.address(out), out.size, None, start, stream, numbers)])
+    return words_of(stream, Runs.one(start, stop))
+
+
+def words_of(stream: Stream, runs: Runs) -> NDArray[np.uint32]:
+    """Return the field's words of these indices, uint32 of shape (runs.size,).
+
+    >>> [hex(word) for word in words_of(Stream((0, 0), (0, 0)), Runs.of([(0, 1), (2, 3)]))]
+    ['0x6627e8d5', '0xbc57ac4c']
+    """
+    out = np.empty(runs.size, np.uint32)
+    if out.size:
+        kernel, numbers = cpu.bound(None, torch.uint32)
+        cpu.draw(kernel, [cpu.row(cpu.address(out), out.size, runs, 0, stream, numbers)])
     return out
 
 

@@ -128,6 +128,28 @@ class Runs:
         starts[0], stops[-1] = start, before + 1
         return starts, stops
 
+    def some(self, first: int, last: int) -> Runs:
+        """Give the runs of the elements [first, last), counted in the order held."""
+        if self._only is not None:
+            return Runs.one(self._only + first, self._only + last)
+        return Runs(*self.between(first, last)) if first < last else Runs.one(0, 0)
+
+    def find(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give the numbers, in the order held, of those of these indices that ascending runs hold.
+
+        >>> Runs.of([(4, 6), (10, 13)]).find(np.array([3, 5, 10]))
+        array([1, 2])
+        """
+        if self._only is not None:
+            numbers = indices - self._only
+            return numbers[(numbers >= 0) & (numbers < self.size)]
+        place = indices.astype(np.uint64)
+        run = np.searchsorted(self._stops, place, "right")
+        place, run = place[run < len(self)], run[run < len(self)]
+        held = self._starts[run] <= place
+        place, run = place[held], run[held]
+        return self._ends[run] - (self._stops[run] - place).astype(np.int64)
+
     def within(self, start: int, stop: int) -> tuple[int, int, Runs]:
         """Give the part of ascending runs that lies within the indices [start, stop).
 

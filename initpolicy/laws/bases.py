@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from initpolicy import field
 from initpolicy.laws.base import require_floating, times
 from initpolicy.laws.fixed import Fixed, flat, require_matrix
+from initpolicy.laws.part import Part
 
 Array = Any
 
@@ -51,6 +53,19 @@ class Identity(Fixed):
         """Give ones on the diagonal."""
         return torch.eye(*flat(shape), dtype=torch.float64)
 
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Write the elements that are held, and no others."""
+        columns = flat(part.shape)[1]
+
+        def values(indices: Array) -> Array:
+            return indices // columns == indices % columns
+
+        self.write_places(part, values)
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """Nothing: elements are made one by one."""
+        return 0
+
 
 @dataclass(frozen=True)
 class Hadamard(Fixed):
@@ -82,6 +97,26 @@ class Hadamard(Fixed):
         centre(kernels).copy_(_zero(shape[0], shape[1]))
         return kernels.flatten(1)
 
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Write the elements that are held, and no others."""
+        shape = part.shape
+        kernel = shape[2:] if 3 <= len(shape) <= 5 else ()
+        columns = shape[1] if kernel else flat(shape)[1]
+        middle = 0
+        for size in kernel:
+            middle = middle * size + size // 2
+
+        def values(indices: Array) -> Array:
+            place, within = np.divmod(indices, math.prod(kernel))
+            found = _zero_at(shape[0], columns, place // columns, place % columns)
+            return np.where(within == middle, found, 0.0)
+
+        self.write_places(part, values)
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """Nothing: elements are made one by one."""
+        return 0
+
 
 def centre(kernels: Tensor) -> Tensor:
     """Give the matrix of middle taps, at index size // 2, as a view.
@@ -95,15 +130,21 @@ def centre(kernels: Tensor) -> Tensor:
 
 
 def _zero(rows: int, columns: int) -> Tensor:
+    return torch.from_numpy(
+        _zero_at(rows, columns, np.arange(rows)[:, None], np.arange(columns)[None, :])
+    )
+
+
+def _zero_at(rows: int, columns: int, row: Array, column: Array) -> Array:
+    """Give elements of the matrix of ZerO."""
     if rows <= columns:
-        return torch.eye(rows, columns, dtype=torch.float64)
+        return (row == column).astype(np.float64)
     bits = (rows - 1).bit_length()
-    odd = np.arange(rows)[:, None] & np.arange(columns)[None, :]
+    odd = row & column
     for shift in (32, 16, 8, 4, 2, 1):  # the parity of the common ones
         if shift < bits:
             odd ^= odd >> shift
-    signs = torch.from_numpy(1.0 - 2.0 * (odd & 1))
-    return signs.mul_(2.0 ** (-bits / 2))
+    return (1.0 - 2.0 * (odd & 1)) * 2.0 ** (-bits / 2)
 
 
 class Basis(Fixed):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from initpolicy.laws.base import (
     not_finite,
     require_real,
 )
+from initpolicy.laws.blocks import Indices, write_by_index
+from initpolicy.laws.part import Part
 
 
 class Fixed(Gained):
@@ -72,6 +75,16 @@ class Fixed(Gained):
         slack += abs(self.gain) * 4 * torch.finfo(torch.float64).eps
         return amiss((values - expected).abs() > slack, f"are not those of {self}")
 
+    def write_places(self, part: Part, values: Callable[[Indices], Any]) -> None:
+        """Write a part whose elements, without the gain, are a function of their indices."""
+        exact = _is_exact(part.tensor.dtype)
+
+        def rounded(indices: Indices) -> Tensor:
+            found = torch.from_numpy(values(indices)).double().mul_(self.gain)
+            return found if exact else found.float()
+
+        write_by_index(part, rounded)
+
     def _values(self, tensor: Tensor) -> Tensor:
         return self.matrix(tuple(tensor.shape)).mul_(self.gain).view(tensor.shape)
 
@@ -102,5 +115,8 @@ def write_rounded(values: Tensor, tensor: Tensor) -> None:
     >>> float(out)
     0.3333333432674408
     """
-    exact = tensor.dtype in (torch.float64, torch.complex128)
-    tensor.copy_(values if exact else values.float())
+    tensor.copy_(values if _is_exact(tensor.dtype) else values.float())
+
+
+def _is_exact(dtype: torch.dtype) -> bool:
+    return dtype in (torch.float64, torch.complex128)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -20,8 +20,9 @@ from torch import Tensor
 from initpolicy import field
 from initpolicy.expressions import LONGEST_CLOSED, Expression, ExpressionError, evaluate_lanes
 from initpolicy.laws.base import Law, LawError, amiss, name_of, not_finite, settle, short, times
+from initpolicy.laws.blocks import BLOCK, write_blocks
+from initpolicy.laws.part import Part
 
-BLOCK = 1 << 16  # elements that are computed at a time
 MOST_CHECKED = 1 << 20  # elements; of larger tensors, some are computed when it is planned
 DRAWS = frozenset({"u", "z"})
 
@@ -31,7 +32,6 @@ _LARGEST_Z = 6.35  # above the largest |z| of a draw
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
-_Values = Callable[[int, int], Floats]
 
 
 def is_place(name: str) -> bool:
@@ -145,8 +145,21 @@ class Formula(Law):
     @torch.no_grad()
     def write(self, tensor: Tensor, stream: field.Stream) -> None:
         """Compute every element, block by block, and round it once to the tensor's type."""
-        shape = tuple(tensor.shape)
-        self._write_blocks(tensor, lambda start, stop: self.values(shape, start, stop, stream))
+        whole = field.Runs.one(0, tensor.numel())
+        self.write_part(Part(tensor, tuple(tensor.shape), whole), stream)
+
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Compute the elements that are held, and no others."""
+
+        def computed(first: int, last: int) -> Tensor:
+            values = self._of(part.shape, part.runs.some(first, last), stream)
+            return _rounded(values, part.tensor.dtype)
+
+        write_blocks(part.tensor, computed)
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """Nothing: elements are made one by one."""
+        return 0
 
     def values(self, shape: tuple[int, ...], start: int, stop: int, stream: field.Stream) -> Floats:
         """Give the elements [start, stop) of a tensor of this shape in row-major order.
@@ -154,7 +167,7 @@ class Formula(Law):
         >>> Formula("i0 + 10 * i1").values((2, 3), 2, 5, field.stream(0, "w")).tolist()
         [20.0, 1.0, 11.0]
         """
-        return self._at(shape, np.arange(start, stop), self._drawn(start, stop, stream))
+        return self._of(shape, field.Runs.one(start, stop), stream)
 
     @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:
@@ -168,11 +181,11 @@ class Formula(Law):
                 drawn[name] = values.double().cpu().reshape(-1).numpy()
         shape = tuple(tensor.shape)
 
-        def computed(start: int, stop: int) -> Floats:
+        def computed(start: int, stop: int) -> Tensor:
             draws = {name: whole[start:stop] for name, whole in drawn.items()}
-            return self._at(shape, np.arange(start, stop), draws)
+            return _rounded(self._at(shape, np.arange(start, stop), draws), tensor.dtype)
 
-        self._write_blocks(tensor, computed)
+        write_blocks(tensor, computed)
 
     def check(self, tensor: Tensor) -> tuple[str, ...]:
         """Count the elements that are not what the formula gives; of one with draws, not finite.
@@ -213,16 +226,19 @@ class Formula(Law):
             raise LawError(str(error)) from None
         return values * self.factor if self.factor != 1 else values
 
-    def _drawn(self, start: int, stop: int, stream: field.Stream) -> dict[str, Floats]:
+    def _of(self, shape: tuple[int, ...], runs: field.Runs, stream: field.Stream) -> Floats:
+        return self._at(shape, runs.indices(), self._drawn(runs, stream))
+
+    def _drawn(self, runs: field.Runs, stream: field.Stream) -> dict[str, Floats]:
         draws: dict[str, Floats] = {}
         names = self.expression.names
         if "z" in names:
-            z = torch.empty(stop - start, dtype=torch.float32)
-            field.fill([field.Fill(z, stream, field.NormalDraw(0.0, 1.0), ((start, stop),))])
+            z = torch.empty(runs.size, dtype=torch.float32)
+            field.fill([field.Fill(z, stream, field.NormalDraw(0.0, 1.0), runs)])
             draws["z"] = z.double().numpy()
         if "u" in names:
             own = stream.part("u") if "z" in names else stream
-            draws["u"] = (field.words(own, start, stop).astype(np.float64) + 0.5) * 2.0**-32
+            draws["u"] = (field.words_of(own, runs).astype(np.float64) + 0.5) * 2.0**-32
         return draws
 
     def _fit(self, values: Floats, dtype: torch.dtype) -> None:
@@ -257,19 +273,6 @@ class Formula(Law):
                 f"{self}: {short(farthest)} does not fit into {name_of(dtype)}, which holds {low} "
                 f"to {high}"
             )
-
-    def _write_blocks(self, tensor: Tensor, values: _Values) -> None:
-        tensor = tensor.detach()
-        target = (
-            tensor
-            if tensor.is_contiguous()
-            else torch.empty_like(tensor, memory_format=torch.contiguous_format)
-        )
-        flat = target.view(-1)
-        for start, stop in _blocks(flat.numel()):
-            flat[start:stop].copy_(_rounded(values(start, stop), tensor.dtype))
-        if target is not tensor:
-            tensor.copy_(target)
 
 
 _EXTREMES = tuple(

@@ -14,6 +14,10 @@ from torch import Tensor
 from initpolicy import field
 from initpolicy.laws.base import Law, LawError, amiss, comparable, name_of, settle, times
 from initpolicy.laws.files import FileError, load, stored
+from initpolicy.laws.part import Part
+
+_TOGETHER = 1 << 18
+"""How many elements are read at once, if a row has no more."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,34 @@ class FromFile(Law):
         self.write_torch(tensor)
 
     @torch.no_grad()
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Read the rows of which something is held, a few at a time, and convert once."""
+        self.validate(part.shape, part.tensor.dtype)  # the file may be another one by now
+        if not part.shape:
+            part.take(self._times(load(self.path, self.key)))
+            return
+        one = (part.shape[0] // self.repeat, *part.shape[1:])
+        for copy in _held(part.runs, math.prod(one)):
+            self._read(part.within(copy * math.prod(one), one))
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """Nothing: a few rows are read at a time."""
+        return 0
+
+    def _read(self, part: Part) -> None:
+        """Read what is held of one copy."""
+        skipped = 0 if self.rows is None else self.rows[0]
+        width = math.prod(part.shape[1:])
+        rows = _held(part.runs, width)
+        together = max(1, _TOGETHER // width) if width else 1
+        for start in range(rows.start, rows.stop, together):
+            stop = min(start + together, rows.stop)
+            held = part.within(start * width, (stop - start, *part.shape[1:]))
+            if held.runs.size:
+                found = load(self.path, self.key, (skipped + start, skipped + stop))
+                held.take(self._times(found))
+
+    @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:
         """Read the file; nothing is drawn."""
         tensor.detach().copy_(self._values(tensor))
@@ -115,12 +147,20 @@ class FromFile(Law):
         values = load(self.path, self.key, self.rows)
         if self.repeat != 1:
             values = values.repeat(self.repeat, *(1 for _ in values.shape[1:]))
-        if self.factor != 1:
-            wide = torch.complex128 if values.is_complex() else torch.float64
-            values = values.to(wide) * self.factor
         if values.shape != tensor.shape:  # the file is another one by now
             raise FileError(f"{self.path}: `{self.key}` has changed its shape since it was planned")
-        return values
+        return self._times(values)
+
+    def _times(self, values: Tensor) -> Tensor:
+        if self.factor == 1:
+            return values
+        wide = torch.complex128 if values.is_complex() else torch.float64
+        return values.to(wide) * self.factor
+
+
+def _held(runs: field.Runs, size: int) -> range:
+    """Number the slices of so many elements from the first to the last that are held."""
+    return range(runs.at(0)[0] // size, (runs.stop - 1) // size + 1) if runs.size else range(0)
 
 
 def files_of(law: Law) -> Iterator[FromFile]:

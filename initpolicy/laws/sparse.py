@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from initpolicy.laws.base import (
     through_float32,
 )
 from initpolicy.laws.elementwise import Normal
+from initpolicy.laws.part import Part
 
 _WORDS = 1 << 20
 """How many words of the mask are held at once."""
@@ -93,6 +95,10 @@ class Sparse(Law):
         """Give normal draws over all elements."""
         return self._normal.fills(tensor, stream)
 
+    def fills_part(self, part: Part, stream: field.Stream) -> list[field.Fill]:
+        """Give normal draws over the elements that are held."""
+        return self._normal.fills_part(part, stream)
+
     @torch.no_grad()
     def write(self, tensor: Tensor, stream: field.Stream) -> None:
         """Set zeros, in each column where the words of the mask are smallest.
@@ -101,26 +107,47 @@ class Sparse(Law):
         `rows * columns + column * rows + row` belongs to the element, and of equal words the upper
         row's counts as smaller.
         """
+        # torch masks no 8-bit floats, but the bits of their zero are the integer's.
+        bits = tensor.view(torch.uint8) if tensor.dtype.itemsize == 1 else tensor
         rows, columns = tensor.shape
+        for held, chosen in self._chosen(rows, columns, np.arange(columns), stream):
+            keep = np.ones((len(held), rows), dtype=np.bool_)
+            np.put_along_axis(keep, chosen, False, axis=1)
+            zero = torch.from_numpy(~keep).mT.to(tensor.device)
+            bits[:, int(held[0]) : int(held[-1]) + 1].masked_fill_(zero, 0)
+
+    @torch.no_grad()
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Set the zeros that are held; columns of which nothing is held are not drawn."""
+        rows, columns = part.shape
+        flat = torch.zeros(part.runs.size, dtype=torch.bool)
+        held = _columns(part.runs, columns)
+        for some, chosen in self._chosen(rows, columns, held, stream):
+            places = chosen.astype(np.int64) * columns + some[:, None]
+            flat[torch.from_numpy(part.runs.find(places.reshape(-1)))] = True
+        tensor = part.tensor.detach()
+        bits = tensor.view(torch.uint8) if tensor.dtype.itemsize == 1 else tensor
+        bits.masked_fill_(flat.view(tensor.shape).to(tensor.device), 0)
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """Nothing but a mark for each element of the part."""
+        return 0
+
+    def _chosen(
+        self, rows: int, columns: int, held: Any, stream: field.Stream
+    ) -> Iterator[tuple[Any, Any]]:
+        """Give some of these ascending columns at a time, and the rows of each one's zeros."""
         zeros = self.zeros(rows)
-        if zeros == 0 or tensor.numel() == 0:
+        if zeros == 0 or rows == 0:
             return
         row_numbers = np.arange(rows, dtype=np.uint64)
         together = max(1, _WORDS // rows)
-        first = tensor.numel()
-        # torch masks no 8-bit floats, but the bits of their zero are the integer's.
-        bits = tensor.view(torch.uint8) if tensor.dtype.itemsize == 1 else tensor
-        for start in range(0, columns, together):
-            stop = min(start + together, columns)
-            words = field.words(stream, first + start * rows, first + stop * rows).reshape(
-                stop - start, rows
-            )
-            keys = (words.astype(np.uint64) << np.uint64(32)) | row_numbers
-            chosen = np.argpartition(keys, zeros - 1, axis=1)[:, :zeros]
-            keep = np.ones((stop - start, rows), dtype=np.bool_)
-            np.put_along_axis(keep, chosen, False, axis=1)
-            zero = torch.from_numpy(~keep).mT.to(tensor.device)
-            bits[:, start:stop].masked_fill_(zero, 0)
+        for start in range(0, len(held), together):
+            some = held[start : start + together]
+            first = ((rows * columns) + some * rows).astype(np.uint64)
+            words = field.words_of(stream, field.Runs(first, first + np.uint64(rows)))
+            keys = words.reshape(len(some), rows).astype(np.uint64) << np.uint64(32)
+            yield some, np.argpartition(keys | row_numbers, zeros - 1, axis=1)[:, :zeros]
 
     @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:
@@ -145,3 +172,19 @@ class Sparse(Law):
         if columns := int(off.sum()):
             wrong += (f"{columns} of {counts.numel()} columns do not have {zeros} zeros",)
         return wrong
+
+
+def _columns(runs: field.Runs, columns: int) -> Any:
+    """Number the columns of a matrix of which runs hold something."""
+    if not runs.size:
+        return np.arange(0)
+    starts, stops = runs.between(0, runs.size)
+    lengths = (stops - starts).astype(np.int64)
+    if lengths.max() >= columns:
+        return np.arange(columns)
+    # Each run begins one column further on, and ends within this row or the next.
+    first = (starts % np.uint64(columns)).astype(np.int64)
+    change = np.bincount(first, minlength=2 * columns + 1)
+    change = change - np.bincount(first + lengths, minlength=2 * columns + 1)
+    held = np.cumsum(change)
+    return np.flatnonzero(held[:columns] + held[columns : 2 * columns])

@@ -1,11 +1,18 @@
 """Laws that are one fixed pattern: identity matrices, and convolutions that change nothing."""
 
+# The stubs of torch leave these functions without types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from initpolicy import field
@@ -18,6 +25,8 @@ from initpolicy.laws.base import (
     settle,
     times,
 )
+from initpolicy.laws.blocks import Indices, write_by_index
+from initpolicy.laws.part import Part
 
 
 class Pattern(Law):
@@ -30,10 +39,27 @@ class Pattern(Law):
         """From 0 to the value, whichever is lower first."""
         return min(0.0, self.value), max(0.0, self.value)
 
+    @abstractmethod
+    def marked(self, shape: tuple[int, ...], indices: Indices) -> NDArray[np.bool_]:
+        """Say which of these indices of a tensor of this shape have the value, and not 0."""
+
     @torch.no_grad()
     def write(self, tensor: Tensor, stream: field.Stream) -> None:
         """Write the pattern."""
         self.write_torch(tensor)
+
+    def write_part(self, part: Part, stream: field.Stream) -> None:
+        """Write what is held of the pattern."""
+
+        def values(indices: Indices) -> Tensor:
+            marks = torch.from_numpy(self.marked(part.shape, indices))
+            return torch.zeros(len(indices), dtype=torch.float64).masked_fill_(marks, self.value)
+
+        write_by_index(part, values)
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+        """Nothing: elements are made one by one."""
+        return 0
 
     def check(self, tensor: Tensor) -> tuple[str, ...]:
         """Count the elements that differ from the pattern."""
@@ -78,6 +104,10 @@ class Eye(Pattern):
                 f"identity needs exactly 2 dimensions and {shape} has {len(shape)}",
                 hint="for a convolution write `dirac`" if 3 <= len(shape) <= 5 else "",
             )
+
+    def marked(self, shape: tuple[int, ...], indices: Indices) -> NDArray[np.bool_]:
+        """Mark the diagonal."""
+        return indices // shape[1] == indices % shape[1]
 
     @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:
@@ -130,6 +160,15 @@ class Dirac(Pattern):
                 f"into {self.groups} groups",
                 hint=f'write a divisor of {shape[0]}, for example `groups = "module.groups"`',
             )
+
+    def marked(self, shape: tuple[int, ...], indices: Indices) -> NDArray[np.bool_]:
+        """Mark the middle of the kernels on each group's diagonal."""
+        middle = 0
+        for size in shape[2:]:
+            middle = middle * size + size // 2
+        kernel, within = np.divmod(indices, math.prod(shape[2:]))
+        outputs = kernel // shape[1] % (shape[0] // self.groups)
+        return (within == middle) & (outputs == kernel % shape[1])
 
     @torch.no_grad()
     def write_torch(self, tensor: Tensor) -> None:

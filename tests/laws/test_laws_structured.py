@@ -175,7 +175,7 @@ def test_zeros_are_where_the_words_are_smallest():
 
 
 def test_equal_words_are_taken_in_order(monkeypatch):
-    monkeypatch.setattr(field, "words", lambda stream, a, b: np.full(b - a, 7, np.uint32))
+    monkeypatch.setattr(field, "words_of", lambda stream, runs: np.full(runs.size, 7, np.uint32))
     assert torch.equal((written(Sparse(0.5), (4, 2)) == 0)[:, 0], torch.tensor([1, 1, 0, 0]).bool())
 
 
