@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -13,20 +13,15 @@ from initpolicy.model.registered import tensors
 from initpolicy.problems import listed
 
 
-def check_whole(visits: Iterable[Visit]) -> None:
+def check_whole(visits: Sequence[Visit]) -> None:
     """Raise a `ModelError` if `FullyShardedDataParallel` shows shards in the place of parameters.
 
     It does so outside `summon_full_params`, unless it does not shard and keeps the originals.
     """
-    found = list(visits)
-    name_of = {id(visit.module): visit.name for visit in reversed(found) if not visit.wraps}
-    names = [
-        join(name_of.get(id(module), ""), name)
-        for visit in found
-        if visit.wraps
-        for module, name in _flattened(visit.module)
-    ]
-    if names:
+    found = [one for visit in visits if visit.wraps for one in _flattened(visit.module)]
+    if found:
+        name_of = {id(visit.module): visit.name for visit in reversed(visits) if not visit.wraps}
+        names = [join(name_of.get(id(module), ""), name) for module, name in found]
         noun = "parameters are" if len(names) > 1 else "parameter is"
         raise ModelError(
             f"{len(names)} {noun} flattened by FullyShardedDataParallel: {listed(names)}",

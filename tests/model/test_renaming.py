@@ -9,16 +9,16 @@ from initpolicy.model import RenameError, read, renamed
 
 
 def tree(depth: int = 2) -> nn.Module:
-    """Linear layers under every name of segments 0, 1 and a, up to a depth."""
+    """Linear layers under every name of segments 0, 1, 01 and a, up to a depth."""
     module = nn.ModuleDict({"fc": nn.Linear(1, 1, bias=False)})
     if depth:
-        for name in ("0", "1", "a"):
+        for name in ("0", "1", "01", "a"):
             module[name] = tree(depth - 1)
     return module
 
 
 TREE = read(tree())
-names = st.lists(st.sampled_from(["0", "1", "a", "fc"]), max_size=3).map(".".join)
+names = st.lists(st.sampled_from(["0", "1", "01", "a", "fc"]), max_size=3).map(".".join)
 
 
 def by_hand(name: str, prefixes: dict[str, str]) -> str:
