@@ -68,7 +68,8 @@ def materialize(
         share = attempts.of(_part, part) if part is not None else None
         decided = _decided(model, policy, plan, seed, var, kwarg, attempts)
         shown = text.console(sys.stderr)
-        text.problems(decided.warnings, shown)
+        if output is not Output.json:
+            text.problems(decided.warnings, shown)
         start = perf_counter()
         task = begin(
             decided,

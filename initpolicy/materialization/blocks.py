@@ -103,7 +103,7 @@ def _cut(one: Given, unit: Unit, room: int) -> Iterator[Piece]:
         yield Piece(one, unit)
         return
     width = one.entry.dtype.itemsize
-    most = NARROW if width == 1 else BLOCK // width
+    most = min(NARROW, BLOCK) if width == 1 else BLOCK // width
     start = unit.start
     while start < unit.stop:
         stop = min(start + (room // width or most), start + most, unit.stop)

@@ -11,11 +11,13 @@ from threading import Event, Lock, Semaphore, Thread
 
 import torch
 
+from initpolicy.laws import LawError
 from initpolicy.materialization.blocks import BLOCK, Block, blocks
 from initpolicy.materialization.container import bytes_in
 from initpolicy.materialization.folder import unwritable
 from initpolicy.materialization.layout import File
 from initpolicy.materialization.replacing import Replacement
+from initpolicy.problems import InitPolicyError, Problem
 
 MOST_THREADS = 8
 """That draw at once: more would be faster than any disk, and each takes memory."""
@@ -101,7 +103,11 @@ class _Work:
         with self.drawing:
             if self.stopped.is_set():
                 return
-            block.draw(memory, self.seed)
+            try:
+                block.draw(memory, self.seed)
+            except LawError as error:  # of a file that has changed since it was planned
+                problem = Problem("IP216", f"{target.path}: {error.message}", error.hint)
+                raise InitPolicyError(problem) from error
         data = bytes_in(memory)
         for first in range(0, len(data), BLOCK):
             if self.stopped.is_set():

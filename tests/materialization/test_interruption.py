@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import initpolicy
+from initpolicy.laws import LawError
 from initpolicy.materialization import replacing, writing
 from initpolicy.materialization.blocks import Block
 from initpolicy.materialization.layout import INDEX
@@ -338,6 +339,16 @@ def test_what_a_law_raises_is_told_and_nothing_is_left(planned, tmp_path, monkey
     with pytest.raises(RuntimeError, match="no such law"):
         initpolicy.materialize(planned(), tmp_path / "out")
     assert contents(tmp_path / "out") == {}
+
+
+def test_a_file_that_changes_meanwhile_is_told(planned, tmp_path, monkeypatch) -> None:
+    def broken(self, memory, seed) -> None:
+        raise LawError("x.pt has changed", hint="wait")
+
+    monkeypatch.setattr(Block, "draw", broken)
+    out = tmp_path / "out"
+    assert refusal(planned(), out) == f"IP216 {out}/model.safetensors: x.pt has changed; wait"
+    assert contents(out) == {}
 
 
 def test_what_progress_raises_is_told_and_nothing_is_left(planned, tmp_path) -> None:

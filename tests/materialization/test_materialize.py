@@ -255,6 +255,19 @@ def test_tied_tensors_are_written_once_and_the_metadata_say_where(tmp_path) -> N
         assert opened.metadata()["1.weight"] == "0.weight"
 
 
+def test_tensors_of_files_are_copied(tmp_path) -> None:
+    torch.save({"w": torch.arange(12.0).view(3, 4)}, tmp_path / "w.pt")
+    (tmp_path / "policy.toml").write_text(
+        'format = 1\n[[rule]]\ninit.weight = { fn = "from_file", path = "w.pt", key = "w" }\n'
+    )
+    plan = initpolicy.plan(nn.Linear(4, 3, bias=False), tmp_path / "policy.toml")
+    initpolicy.materialize(plan, tmp_path / "out", dtype="float16")
+    found = load_file(tmp_path / "out/model.safetensors")["weight"]
+    assert torch.equal(found, torch.arange(12.0).view(3, 4).half())
+    (tmp_path / "w.pt").unlink()
+    assert refused(plan, tmp_path / "other").startswith("IP216 weight: ")
+
+
 def test_buffers_that_state_dict_lacks_are_not_written(tmp_path) -> None:
     model = nn.Module()
     model.register_buffer("here", torch.zeros(2))
