@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from locks import digests, entries, laws, locks, names, texts
 
-from initpolicy.laws import Constant, Normal, Orthogonal, Uniform
+from initpolicy.laws import Constant, Normal, Orthogonal, Stacked, Uniform
 from initpolicy.lockfile import Change, Entry, Lock, differences, has_digest, policy_differences
 from initpolicy.lockfile.differences import FIELDS
 from initpolicy.policy import parse
@@ -160,7 +160,15 @@ def test_digests_are_compared_only_if_both_locks_have_them() -> None:
 
 @pytest.mark.parametrize(
     ("law", "digest"),
-    [(Uniform(0, 1), True), (Constant(1), True), (Orthogonal(), False), (None, False)],
+    [
+        (Uniform(0, 1), True),
+        (Constant(1), True),
+        (Orthogonal(), False),
+        (Stacked((Uniform(0, 1), Constant(0))), True),
+        (Stacked((Uniform(0, 1), Orthogonal())), False),
+        (Stacked((Uniform(0, 1), None)), False),
+        (None, False),
+    ],
 )
 def test_which_tensors_have_digests(law, digest) -> None:
     assert has_digest(Entry("w", (2, 2), "float32", "parameter", True, law)) == digest

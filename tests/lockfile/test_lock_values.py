@@ -122,6 +122,16 @@ def test_a_digest_is_that_of_the_values_whatever_the_blocks(
         assert check_values(lockfile.lock(plan, digests=False), model).same
 
 
+def test_a_law_of_a_whole_matrix_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "BLOCK", 5)
+    told: list[int] = []
+    for law, parts in ((Normal(0, 1), [20] * 7 + [4]), (Orthogonal(), [144])):
+        told.clear()
+        stream = drawing.stream_of(0, "w", law)
+        drawing.digest_of(law, (6, 6), "float32", stream, progress=told.append)
+        assert told == parts
+
+
 @pytest.mark.parametrize("law", LAWS, ids=str)
 @settings(max_examples=5)
 @given(data=st.data())
@@ -221,6 +231,8 @@ def test_a_checkpoint_on_disk(tmp_path) -> None:
     save_file(model.state_dict() | {"bias": torch.ones(2)}, tmp_path / "model.safetensors")
     (found,) = check_values(lock, tmp_path / "model.safetensors").differences
     assert (found.name, found.what) == ("bias", "values")
+    (found,) = check_values(lock, {"weight": model.weight}).differences
+    assert (found.name, found.what) == ("bias", "missing")
 
 
 def test_no_file_is_read_because_a_lock_names_it(tmp_path) -> None:
