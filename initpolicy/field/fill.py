@@ -12,7 +12,9 @@ from initpolicy.field import cpu
 from initpolicy.field.pieces import Fill, Work, pieces_of
 from initpolicy.field.runs import Runs
 from initpolicy.field.stream import Stream
-from initpolicy.field.threads import TASK, carry_out, default_threads, piece_size
+from initpolicy.field.threads import carry_out, default_threads, piece_size
+
+SHARED = 1 << 20  # elements on the CPU that are worth starting threads for
 
 
 def words(stream: Stream, start: int, stop: int) -> NDArray[np.uint32]:
@@ -85,7 +87,7 @@ def fill(
             # Other devices order their work by this thread's stream.
             elsewhere = [work for work in works if not work.tensor.is_cpu]
             carry_out(pieces_of(elsewhere, size), 1, progress)
-            carry_out(pieces_of(here, size), many if total > TASK else 1, progress)
+            carry_out(pieces_of(here, size), many if total > SHARED else 1, progress)
     finally:
         for job in jobs:  # as torch's own in-place operations do
             if not job.tensor.is_inference():

@@ -200,7 +200,7 @@ def test_parameters_are_filled_without_a_graph():
 
 def test_generators_are_left_alone():
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    drawn(1_000_000, threads=2)
+    drawn(1_500_000, threads=2)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert random.getstate() == before[2]
@@ -209,12 +209,12 @@ def test_generators_are_left_alone():
 @pytest.mark.parametrize("threads", [1, 2])
 def test_subnormals_do_not_depend_on_torchs_setting(threads):
     tiny = field.NormalDraw(0.0, 1e-39)
-    wanted = drawn(600_000, tiny, threads=1)
+    wanted = drawn(1_500_000, tiny, threads=1)
     assert ((wanted != 0) & (wanted.abs() < 1e-39)).any()
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor does not flush subnormals")
     try:
-        got = drawn(600_000, tiny, threads=threads)
+        got = drawn(1_500_000, tiny, threads=threads)
         kept = torch.tensor(1e-40) * 1.0  # torch's own setting is as it was
         assert kept.view(torch.int32).item() == 0
     finally:
