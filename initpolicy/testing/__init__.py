@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from initpolicy.plans import Plan
     from initpolicy.policy import Policy
 
-__all__ = ["assert_initialized", "check_initializer"]
+__all__ = ["assert_initialized", "assert_policies", "check_initializer"]
 
 
 def assert_initialized(
@@ -51,6 +51,18 @@ def assert_initialized(
     from initpolicy.testing.assertions import assert_initialized
 
     assert_initialized(model, policy, **options)
+
+
+def assert_policies(place: str | os.PathLike[str], *, strict: bool = False) -> None:
+    """Raise `PoliciesError`, with what is wrong, unless every policy of a folder holds.
+
+    Each is resolved, carried out and verified on the models that it names in lines
+    `#:model file.py:callable`, as by `initpolicy test`. `place` may also be one policy's file; with
+    `strict`, warnings count as errors.
+    """
+    from initpolicy.testing.assertions import assert_policies
+
+    assert_policies(place, strict=strict)
 
 
 def check_initializer(

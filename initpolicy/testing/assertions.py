@@ -1,4 +1,4 @@
-"""Assert that a model has the values that a policy gives."""
+"""Assert that models have the values that policies give."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from torch import nn
 import initpolicy
 from initpolicy.plans import Plan
 from initpolicy.policy import Policy
+from initpolicy.problems import InitPolicyError
+from initpolicy.testing import folder
+
+
+class PoliciesError(InitPolicyError, AssertionError):
+    """Some policies do not hold for the models that they name."""
 
 
 def assert_initialized(
@@ -25,3 +31,12 @@ def assert_initialized(
     verdict = initpolicy.verify(model, policy, **options)
     if not verdict.ok:
         raise AssertionError(str(verdict))
+
+
+def assert_policies(place: str | os.PathLike[str], *, strict: bool) -> None:
+    """See `initpolicy.testing.assert_policies`."""
+    __tracebackhide__ = True
+    tested = list(folder.check(os.fspath(place)))
+    found = [problem for one in tested for problem in one.all_problems]
+    if not all(one.ok for one in tested) or (strict and found):
+        raise PoliciesError(found)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,19 @@ from hypothesis.strategies import SearchStrategy
 from initpolicy.initializers import Initializer, InitializerError
 from initpolicy.laws import Law
 from initpolicy.problems import InitPolicyError, Problem
-from initpolicy.testing.invariants import Broken, broken
+from initpolicy.testing.draws import Broken, named
+from initpolicy.testing.invariants import (
+    bounds,
+    completeness,
+    dependence,
+    determinism,
+    independence_of_type,
+    order,
+    scaling,
+    shards,
+    survival,
+)
+from initpolicy.testing.samples import STATISTICS, samples, torch_draws
 from initpolicy.testing.tensors import Case, cases, read
 
 
@@ -80,6 +93,49 @@ def _one_thread() -> Generator[None, None, None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def broken(case: Case, alpha: float) -> Iterator[Broken]:
+    """Say everything that one case breaks.
+
+    What is drawn must be settled before anything else can be said of it. Statistics call a case
+    that is right broken with a probability of at most `alpha`.
+    """
+    for check in (determinism, completeness, dependence, order):
+        if found := _guarded(case, check):
+            yield from found
+            return
+    for check in (shards, independence_of_type, scaling, survival):
+        yield from _guarded(case, check)
+    found = _guarded(case, bounds)
+    yield from found
+    if not found:
+        yield from _guarded(case, torch_draws)
+        yield from _guarded(case, partial(samples, alpha=alpha / STATISTICS))
+
+
+def _guarded(case: Case, check: Callable[[Case], Iterator[Broken]]) -> list[Broken]:
+    try:
+        with _torch_state_kept():
+            return list(check(case))
+    except Exception as error:  # whatever another package raises
+        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return [
+            Broken(
+                "IP552",
+                f"the law {named(case.law)} accepts the tensor and fails all the same: {told}",
+                "let `validate` raise `LawError` for what the law cannot fill",
+            )
+        ]
+
+
+@contextmanager
+def _torch_state_kept() -> Generator[None, None, None]:
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 def _problems(case: Case, found: list[Broken]) -> list[Problem]:

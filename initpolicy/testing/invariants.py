@@ -12,107 +12,17 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from initpolicy import field
-from initpolicy.laws import Drawn, Law, LawError, Moments, Part, Stacked, from_json
+from initpolicy.laws import Drawn, Law, LawError, Moments, Part, from_json
 from initpolicy.testing import statistics
+from initpolicy.testing.draws import STREAMS, Broken, drawn, empty, in_bounds, keeps, named, same
 from initpolicy.testing.tensors import Case, Shape
-
-STREAMS = tuple(field.stream(seed, name) for seed in (0, 1) for name in ("weight", "0.bias"))
-"""Two names, each with two seeds."""
-
-WHOLE = 1 << 7
-"""How many elements a tensor has at least of which a sample is made, if the law allows it."""
-
-STATISTICS = 6
-"""How many statistics one case is judged by: three of the field's draws, and three of torch's."""
-
-
-@dataclass(frozen=True)
-class Broken:
-    """One promise that is not kept: the code of its page, what happens, what to do."""
-
-    code: str
-    message: str
-    hint: str
-
-
-def broken(case: Case, alpha: float) -> Iterator[Broken]:
-    """Say everything that one case breaks.
-
-    What is drawn must be settled before anything else can be said of it. Statistics call a case
-    that is right broken with a probability of at most `alpha`.
-    """
-    for check in (determinism, completeness, dependence, order):
-        if found := _guarded(case, check):
-            yield from found
-            return
-    for check in (shards, independence_of_type, scaling, survival):
-        yield from _guarded(case, check)
-    found = _guarded(case, bounds)
-    yield from found
-    if not found:
-        yield from _guarded(case, torch_draws)
-        yield from _guarded(case, partial(samples, alpha=alpha / STATISTICS))
-
-
-def _guarded(case: Case, check: Callable[[Case], Iterator[Broken]]) -> list[Broken]:
-    try:
-        with _torch_state_kept():
-            return list(check(case))
-    except Exception as error:  # whatever another package raises
-        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return [
-            Broken(
-                "IP552",
-                f"the law {_named(case.law)} accepts the tensor and fails all the same: {told}",
-                "let `validate` raise `LawError` for what the law cannot fill",
-            )
-        ]
-
-
-def _named(law: Law) -> str:
-    try:
-        return str(law)
-    except Exception:  # a law may be broken in that as well
-        return type(law).__name__
-
-
-@contextmanager
-def _torch_state_kept() -> Generator[None, None, None]:
-    state = torch.get_rng_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-
-
-def _empty(case: Case, *, dtype: torch.dtype | None = None, canvas: float = 7.0) -> Tensor:
-    return torch.full(case.shape, canvas).to(dtype or case.dtype)
-
-
-def drawn(law: Law, tensor: Tensor, stream: field.Stream) -> Tensor:
-    """Give a tensor the values of a law."""
-    with torch.no_grad():
-        field.fill(law.fills(tensor, stream))
-        law.write(tensor, stream)
-    return tensor
-
-
-def same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors have the same bits, but that every NaN is like every other."""
-    return torch.equal(torch.nan_to_num(one, nan=3.0), torch.nan_to_num(other, nan=3.0)) and bool(
-        torch.equal(one != one, other != other)
-    )
 
 
 def determinism(case: Case) -> Iterator[Broken]:
@@ -120,12 +30,12 @@ def determinism(case: Case) -> Iterator[Broken]:
     if case.lower() != case.law:
         yield Broken(
             "IP553",
-            f"the same arguments give {_named(case.law)}, and then {_named(case.lower())}",
+            f"the same arguments give {named(case.law)}, and then {named(case.lower())}",
             "make the law of the arguments and the facts alone, a frozen dataclass",
         )
         return
     before = _states()
-    first = drawn(case.law, _empty(case), STREAMS[0])
+    first = drawn(case.law, empty(case), STREAMS[0])
     asked = [name for name, state in _states().items() if state != before[name]]
     if asked:
         yield Broken(
@@ -133,10 +43,10 @@ def determinism(case: Case) -> Iterator[Broken]:
             f"the draws advance the global generator of {' and '.join(asked)}",
             "take every draw from the stream that the law is given",
         )
-    elif not same(first, drawn(case.law, _empty(case), STREAMS[0])):
+    elif not same(first, drawn(case.law, empty(case), STREAMS[0])):
         yield Broken(
             "IP553",
-            f"the law {_named(case.law)}, drawn twice from one stream, gives two tensors",
+            f"the law {named(case.law)}, drawn twice from one stream, gives two tensors",
             "take every draw from the stream that the law is given",
         )
 
@@ -152,9 +62,9 @@ def _states() -> dict[str, object]:
 
 def completeness(case: Case) -> Iterator[Broken]:
     """Every element is written, whatever was there before and however it lies in memory."""
-    first = drawn(case.law, _empty(case), STREAMS[0])
-    if not _keeps(case.law):
-        other = drawn(case.law, _empty(case, canvas=math.nan), STREAMS[0])
+    first = drawn(case.law, empty(case), STREAMS[0])
+    if not keeps(case.law):
+        other = drawn(case.law, empty(case, canvas=math.nan), STREAMS[0])
         left = int((torch.isnan(other) & ~torch.isnan(first)).sum())
         if left or not same(first, other):
             yield Broken(
@@ -173,10 +83,6 @@ def completeness(case: Case) -> Iterator[Broken]:
             )
 
 
-def _keeps(law: Law) -> bool:
-    return isinstance(law, Stacked) and any(part is None or _keeps(part) for part in law.parts)
-
-
 def bounds(case: Case) -> Iterator[Broken]:
     """Values lie in the support; `check` passes them, and would not pass others."""
     if isinstance(case.law, Drawn):
@@ -186,21 +92,21 @@ def bounds(case: Case) -> Iterator[Broken]:
         if below > 1e-9 or inside < 1 - 1e-9:
             yield Broken(
                 "IP555",
-                f"{_named(case.law)} has the support [{low:.4g}, {high:.4g}], and its `cdf` gives "
+                f"{named(case.law)} has the support [{low:.4g}, {high:.4g}], and its `cdf` gives "
                 f"values outside it the probability {below + 1 - inside:.2g}",
                 "correct `support`, or `cdf`",
             )
             return
-    values = drawn(case.law, _empty(case), STREAMS[0])
-    yield from _in_bounds(case, values, "draws")
-    if not values.numel() or _keeps(case.law):
+    values = drawn(case.law, empty(case), STREAMS[0])
+    yield from in_bounds(case, values, "draws")
+    if not values.numel() or keeps(case.law):
         return
     spoiled = values.clone()
     spoiled.view(-1)[-1] = math.nan
     if not case.law.check(spoiled):
         yield Broken(
             "IP555",
-            f"`check` of {_named(case.law)} finds nothing wrong with a NaN",
+            f"`check` of {named(case.law)} finds nothing wrong with a NaN",
             "let `check` count values that are not finite",
         )
     beyond = _beyond(case.law.support, case.dtype)
@@ -209,35 +115,10 @@ def bounds(case: Case) -> Iterator[Broken]:
         if not case.law.check(spoiled):
             yield Broken(
                 "IP555",
-                f"`check` of {_named(case.law)} finds nothing wrong with {beyond:.4g}, outside its "
+                f"`check` of {named(case.law)} finds nothing wrong with {beyond:.4g}, outside its "
                 "support",
                 "let `check` compare values with the support",
             )
-
-
-def _in_bounds(case: Case, values: Tensor, what: str) -> Iterator[Broken]:
-    if not values.is_complex():
-        low, high = case.law.support
-        numbers = values.double()
-        slack = 2 * torch.finfo(case.dtype).eps
-        slack *= max(abs(bound) for bound in (low, high, 0.0) if math.isfinite(bound))
-        slack += torch.finfo(case.dtype).smallest_normal
-        outside = (numbers < low - slack) | (numbers > high + slack)
-        if bool(outside.any()):
-            worst = float(numbers[outside].flatten()[0])
-            yield Broken(
-                "IP555",
-                f"{what} of {_named(case.law)} hold {worst:.4g}, and the law's support is "
-                f"[{low:.4g}, {high:.4g}]",
-                "correct `support`, or what is drawn",
-            )
-            return
-    if said := case.law.check(values):
-        yield Broken(
-            "IP555",
-            f"`check` of {_named(case.law)} rejects the law's own {what}: {said[0]}",
-            "correct `check`, or what is drawn",
-        )
 
 
 def _beyond(support: tuple[float, float], dtype: torch.dtype) -> float | None:
@@ -251,13 +132,13 @@ def _beyond(support: tuple[float, float], dtype: torch.dtype) -> float | None:
 
 def dependence(case: Case) -> Iterator[Broken]:
     """Draws differ from name to name and from seed to seed, and without chance nothing does."""
-    tensors = [drawn(case.law, _empty(case), stream) for stream in STREAMS]
+    tensors = [drawn(case.law, empty(case), stream) for stream in STREAMS]
     alike = all(same(tensors[0], other) for other in tensors[1:])
     moments = case.law.moments
     if not case.law.is_drawn and not alike:
         yield Broken(
             "IP556",
-            f"{_named(case.law)} says that nothing is drawn, and depends on the stream",
+            f"{named(case.law)} says that nothing is drawn, and depends on the stream",
             "set `is_drawn = True` on the class of the law",
         )
     # Two float32 draws are equal by chance once in 2^20 at most, four of them never.
@@ -265,7 +146,7 @@ def dependence(case: Case) -> Iterator[Broken]:
     if case.law.is_drawn and alike and visible and moments and statistics.resolved(moments):
         yield Broken(
             "IP556",
-            f"{_named(case.law)} gives tensors of other names, and under other seeds, the same "
+            f"{named(case.law)} gives tensors of other names, and under other seeds, the same "
             "values",
             "draw from the stream that the law is given, or set `is_drawn = False`",
         )
@@ -274,8 +155,8 @@ def dependence(case: Case) -> Iterator[Broken]:
 def order(case: Case) -> Iterator[Broken]:
     """What a tensor gets does not depend on which others are filled before it, or with it."""
     law = case.law
-    alone = [drawn(law, _empty(case), stream) for stream in STREAMS]
-    together = [_empty(case) for _ in STREAMS]
+    alone = [drawn(law, empty(case), stream) for stream in STREAMS]
+    together = [empty(case) for _ in STREAMS]
     pairs = list(zip(together, STREAMS, strict=True))[::-1]
     with torch.no_grad():
         field.fill([fill for tensor, stream in pairs for fill in law.fills(tensor, stream)])
@@ -302,8 +183,8 @@ def independence_of_type(case: Case) -> Iterator[Broken]:
                 case.law.validate(case.shape, dtype)
         except LawError:
             continue
-        exact = drawn(case.law, _empty(case, dtype=wide), STREAMS[0])
-        found = drawn(case.law, _empty(case, dtype=narrow), STREAMS[0])
+        exact = drawn(case.law, empty(case, dtype=wide), STREAMS[0])
+        found = drawn(case.law, empty(case, dtype=narrow), STREAMS[0])
         if not _is_rounded(case.law, exact, found):
             names = [str(dtype).removeprefix("torch.") for dtype in (narrow, wide)]
             yield Broken(
@@ -335,7 +216,7 @@ def _is_rounded(law: Law, exact: Tensor, found: Tensor) -> bool:
 
 def shards(case: Case) -> Iterator[Broken]:
     """A part of a tensor has the bits that the whole has there."""
-    whole = drawn(case.law, _empty(case), STREAMS[0]).reshape(-1)
+    whole = drawn(case.law, empty(case), STREAMS[0]).reshape(-1)
     for name, indices in _divisions(case.shape):
         held = torch.full((len(indices),), 7.0).to(case.dtype)
         runs = _runs(indices)
@@ -389,22 +270,22 @@ def scaling(case: Case) -> Iterator[Broken]:
         ):
             yield Broken(
                 "IP560",
-                f"{_named(case.law)} times 2 is {_named(twice)}, whose moments are not those of "
+                f"{named(case.law)} times 2 is {named(twice)}, whose moments are not those of "
                 "twice the values",
                 "let `scaled` give the law of `factor` times the values",
             )
             return
-    values = drawn(case.law, _empty(case), STREAMS[0])
-    doubled = drawn(twice, _empty(case), STREAMS[0])
+    values = drawn(case.law, empty(case), STREAMS[0])
+    doubled = drawn(twice, empty(case), STREAMS[0])
     info = torch.finfo(case.dtype)
     error = (doubled - 2 * values).abs().nan_to_num(0.0, posinf=0.0)
     size = values.abs().nan_to_num(0.0, posinf=0.0)
     size = float(size.max()) if size.numel() else 0.0
     off = error > 8 * info.eps * size + 8 * info.smallest_normal
-    if bool(off.any()) and not _keeps(case.law):
+    if bool(off.any()) and not keeps(case.law):
         yield Broken(
             "IP560",
-            f"{_named(case.law)} times 2 is {_named(twice)}, which does not draw twice the values",
+            f"{named(case.law)} times 2 is {named(twice)}, which does not draw twice the values",
             "let `scaled` give the law of `factor` times the values",
         )
 
@@ -415,95 +296,13 @@ def survival(case: Case) -> Iterator[Broken]:
     try:
         text = json.dumps(case.law.to_json(), allow_nan=False)
     except (TypeError, ValueError) as error:
-        yield Broken("IP561", f"{_named(case.law)} cannot be written as JSON: {error}", hint)
+        yield Broken("IP561", f"{named(case.law)} cannot be written as JSON: {error}", hint)
         return
     try:
         again = from_json(json.loads(text))
     except LawError as error:
         if "no kind of law" not in error.message:  # plans with a package's own law are not read
-            yield Broken("IP561", f"{_named(case.law)} cannot be read back: {error}", hint)
+            yield Broken("IP561", f"{named(case.law)} cannot be read back: {error}", hint)
         return
     if again != case.law:
-        yield Broken("IP561", f"{_named(case.law)} is read back as {_named(again)}", hint)
-
-
-def torch_draws(case: Case) -> Iterator[Broken]:
-    """Torch's draws follow the same law, and are the same after the same seed."""
-    tensors = [_empty(case), _empty(case)]
-    for tensor in tensors:
-        torch.manual_seed(0)
-        with torch.no_grad():
-            case.law.write_torch(tensor)
-    if not same(*tensors):
-        yield Broken(
-            "IP562",
-            f"`write_torch` of {_named(case.law)} gives two tensors after one `torch.manual_seed`",
-            "draw with torch's generator alone",
-        )
-        return
-    for found in _in_bounds(case, tensors[0], "values of `write_torch`"):
-        yield Broken("IP562", found.message, "correct `write_torch`, or the law")
-
-
-def samples(case: Case, alpha: float) -> Iterator[Broken]:
-    """Moments and distribution are those of what is drawn, by the field and by torch.
-
-    Each statistic has at most `alpha` of false alarms. Laws whose elements are not alike have no
-    moments, and are judged by `check` alone.
-    """
-    law, moments = case.law, case.law.moments
-    if moments is None or moments.variance == 0:
-        if moments is not None and law.support[0] < law.support[1] and isinstance(law, Drawn):
-            yield Broken(
-                "IP563",
-                f"`moments` of {_named(law)} say that nothing varies, and its support that it may",
-                "correct `moments`, or `support`",
-            )
-        return
-    if not statistics.resolved(moments):
-        return
-    if isinstance(law, Drawn):
-        for message in statistics.wrong_moments(law, moments):
-            yield Broken("IP563", f"{_named(law)}: {message}", "correct `moments`, or `cdf`")
-            return
-    shape = _sample_shape(case)
-    if shape is None:
-        return
-    streams = [field.stream(2, str(group)) for group in range(statistics.GROUPS)]
-    groups = torch.empty(statistics.GROUPS, *shape)
-    with torch.no_grad():
-        pairs = list(zip(groups, streams, strict=True))
-        field.fill([fill for tensor, stream in pairs for fill in law.fills(tensor, stream)])
-        for tensor, stream in pairs:
-            law.write(tensor, stream)
-    for message in statistics.contradictions(law, moments, _matrix(groups), alpha):
-        yield Broken("IP563", f"{_named(law)}: {message}", "correct `moments`, or what is drawn")
-        return
-    torch.manual_seed(2)
-    with torch.no_grad():
-        # Elements that are drawn alike and alone are as good in one tensor, and much faster.
-        for tensor in (groups.view(-1, *shape[1:]),) if isinstance(law, Drawn) else groups:
-            law.write_torch(tensor)
-    for message in statistics.contradictions(law, moments, _matrix(groups), alpha):
-        message = f"{_named(law)}, drawn by `write_torch`: {message}"
-        yield Broken("IP562", message, "correct `write_torch`, or the law")
-        return
-
-
-def _matrix(groups: Tensor) -> Any:
-    return groups.reshape(len(groups), -1).numpy()
-
-
-def _sample_shape(case: Case) -> Shape | None:
-    """Give a shape like the case's, with more rows if the law allows them; None if none fits."""
-    shape = case.shape
-    numel = max(1, torch.Size(shape).numel())
-    larger = [(-(-WHOLE // numel) * max(1, shape[0]), *shape[1:])] if shape else [(WHOLE,)]
-    for candidate in (*larger, shape):
-        try:
-            case.law.validate(candidate, torch.float32)
-        except LawError:
-            continue
-        if torch.Size(candidate).numel():
-            return candidate
-    return None
+        yield Broken("IP561", f"{named(case.law)} is read back as {named(again)}", hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -116,11 +116,9 @@ def to_toml(document: Mapping[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        inside = [
-            f"{json.dumps(str(key))} = {_value(one)}"
-            for key, one in value.items()  # pyright: ignore[reportUnknownVariableType]
-        ]
+        table = cast("Mapping[str, Any]", value)
+        inside = [f"{json.dumps(key)} = {_value(one)}" for key, one in table.items()]
         return f"{{ {', '.join(inside)} }}"
     if isinstance(value, list):
-        return f"[{', '.join(_value(one) for one in value)}]"  # pyright: ignore[reportUnknownVariableType]
+        return f"[{', '.join(map(_value, cast('list[Any]', value)))}]"
     return json.dumps(value, ensure_ascii=False)
