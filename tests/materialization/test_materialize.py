@@ -7,6 +7,8 @@ import json
 import math
 import re
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -314,6 +316,27 @@ def test_threads_are_bounded(tmp_path, planned, threads, monkeypatch) -> None:
     )
     initpolicy.materialize(planned(), tmp_path / "out", threads=threads)
     assert len(started) == min(threads, writing.MOST_THREADS) + 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_more_threads_draw_at_once_than_may(tmp_path, planned, threads, monkeypatch) -> None:
+    draw, lock = blocks.Block.draw, threading.Lock()
+    now, most = 0, 0
+
+    def counting(self, memory, seed) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.005)
+        draw(self, memory, seed)
+        with lock:
+            now -= 1
+
+    monkeypatch.setattr(blocks.Block, "draw", counting)
+    plan = planned(layers=8)
+    initpolicy.materialize(plan, tmp_path / "out", max_shard_size=1, threads=threads)
+    assert most == threads
 
 
 def refused(plan: Plan, folder: Path, **arguments: object) -> str:
