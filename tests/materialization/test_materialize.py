@@ -336,7 +336,7 @@ def test_no_more_threads_draw_at_once_than_may(tmp_path, planned, threads, monke
     monkeypatch.setattr(blocks.Block, "draw", counting)
     plan = planned(layers=8)
     initpolicy.materialize(plan, tmp_path / "out", max_shard_size=1, threads=threads)
-    assert most == threads
+    assert 1 <= most <= threads
 
 
 def refused(plan: Plan, folder: Path, **arguments: object) -> str:
