@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeVar, cast
 
 import torch
@@ -47,6 +47,20 @@ class Moments:
     def std(self) -> float:
         """The standard deviation."""
         return math.sqrt(self.variance)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Piece:
+    """Some values of a tensor that one law, made of no others, is about."""
+
+    label: str
+    """Which ones, as `part 0`; empty if they are all."""
+    law: Law
+    values: Tensor
+
+    def within(self, label: str) -> Piece:
+        """Give the piece as a part of what `label` names."""
+        return Piece(", ".join(filter(None, (label, self.label))), self.law, self.values)
 
 
 class Law(ABC):
@@ -144,6 +158,13 @@ class Law(ABC):
 
         Only what is certain is said: a law of chance is judged by its support alone.
         """
+
+    def pieces(self, tensor: Tensor) -> Iterator[Piece]:
+        """Divide a tensor into what each of the laws that this one is made of is about.
+
+        What is left as it was is no piece. Values are views where that is possible.
+        """
+        yield Piece("", self, tensor.detach())
 
     def to_json(self) -> dict[str, object]:
         """Give the law as JSON data; `from_json` reads it back exactly.

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from initpolicy import field
-from initpolicy.laws.base import Law, LawError
+from initpolicy.laws.base import Law, LawError, Piece
+from initpolicy.laws.elementwise import Constant
 from initpolicy.laws.part import Part
 
 
@@ -118,6 +119,18 @@ class ZeroRows(Law):
         others = torch.ones(tensor.shape[0], dtype=torch.bool, device=tensor.device)
         others[list(self.rows)] = False
         return wrong + self.law.check(tensor.detach()[others])
+
+    def pieces(self, tensor: Tensor) -> Iterator[Piece]:
+        """Give the rows of zeros, and the pieces of the others.
+
+        A law of the whole matrix does not hold for some of its rows, and is left out.
+        """
+        others = torch.ones(tensor.shape[0], dtype=torch.bool, device=tensor.device)
+        others[list(self.rows)] = False
+        for row in self.rows:
+            yield Piece(f"row {row}", Constant(0.0), tensor.detach()[row])
+        if self.law.moments is not None:
+            yield from self.law.pieces(tensor.detach()[others])
 
     def _clear(self, tensor: Tensor) -> None:
         for row in self.rows:
@@ -230,6 +243,12 @@ class Stacked(Law):
             for wrong in part.check(view)
         )
 
+    def pieces(self, tensor: Tensor) -> Iterator[Piece]:
+        """Give the pieces of every part."""
+        for index, part, view in self._views(tensor.detach()):
+            for piece in part.pieces(view):
+                yield piece.within(f"part {index}")
+
     def _views(self, tensor: Tensor) -> Iterator[tuple[int, Law, Tensor]]:
         size = tensor.shape[0] // len(self.parts)
         for index, part in enumerate(self.parts):
@@ -327,6 +346,13 @@ class Arranged(Law):
             for index, stored in enumerate(self._stored(tensor.detach()))
             for wrong in self.law.check(stored.reshape(self._matrix_shape(tensor.shape)))
         )
+
+    def pieces(self, tensor: Tensor) -> Iterator[Piece]:
+        """Give the pieces of each matrix."""
+        shape = self._matrix_shape(tensor.shape)
+        for index, stored in enumerate(self._stored(tensor.detach())):
+            for piece in self.law.pieces(stored.reshape(shape)):
+                yield piece.within(f"matrix {index}" if "b" in self.layout else "")
 
     def _places(self, letter: str) -> list[int]:
         return [place for place, other in enumerate(self.layout) if other == letter]
