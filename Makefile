@@ -51,7 +51,7 @@ clean:
 
 # The model libraries come without what they depend on: they would replace the pinned torch.
 .venv/developer: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e ".[test,check]"
+	$(PIP) -e ".[develop,check]"
 	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31 transformers==5.23.0 diffusers==0.42.1
 	$(PIP) pillow pyyaml huggingface_hub tokenizers regex requests importlib_metadata
 	touch $@
