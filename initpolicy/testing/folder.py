@@ -191,7 +191,9 @@ def _differences(model: nn.Module, plan: Plan, location: Location) -> Iterator[P
     for exact in (True, False):
         verdict = initpolicy.verify(model, plan, exact=exact)
         for finding in verdict.findings:
-            yield Problem(finding.code, str(finding), "", location)
+            place = finding.rule.location if finding.rule else location
+            hint = f"looks like {finding.looks_like}" if finding.looks_like else ""
+            yield Problem(finding.code, f"{finding.name}: {finding.message}", hint, place)
 
 
 def _read(file: Path) -> list[_Named] | None:

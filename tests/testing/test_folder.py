@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from textwrap import dedent
 
@@ -191,4 +192,20 @@ def test_values_that_differ_are_told(folder, monkeypatch):
     )
     code, out, _ = run("policies")
     assert code == 1
-    assert "weight" in out.partition("failed")[2]
+    assert "policies/one.toml with net2.py:two: failed" in out
+    assert "policies/one.toml:4: IP604 0.weight: 8 of 16 values differ" in out
+
+
+def test_the_example_of_the_documentation(folder):
+    text = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+    policy = re.search(r"```toml\n(#:model.*?)```", text, re.S)
+    shown = re.search(r"```\n\$ initpolicy test policies\n(.*?)```", text, re.S)
+    folder(mlp=policy[1])
+    Path("policies/models.py").write_text(
+        "from torch import nn\n"
+        "def mlp(depth, act):\n"
+        "    return nn.Sequential(*(nn.Linear(4, 4) for _ in range(depth)))\n"
+        "def tiny_mlp():\n"
+        "    return mlp(1, 'relu')\n"
+    )
+    assert run("policies") == (0, shown[1], "")

@@ -112,37 +112,30 @@ def test_failures_are_readable_and_tests_go_on(suite):
     assert "the body ran" in body
 
 
-@pytest.mark.parametrize(
-    ("marker", "message"),
-    [
-        (
-            'model="net.py:good"',
-            "IP564 the marker `initpolicy` is given no policy; it takes a policy, "
-            "and by name model, kwargs, seed, vars, exact, alpha",
-        ),
-        (
-            '"policy.toml", "net.py:good"',
-            "IP564 the marker `initpolicy` is given several arguments without a name",
-        ),
-        ('"policy.toml", modle="net.py:good"', "IP564 the marker `initpolicy` is given `modle`"),
-        (
-            '"policy.toml"',
-            "IP564 the marker `initpolicy` is given no model; write "
-            '`model="package.module:callable"`, or let the test have a fixture `model` that '
-            "builds one",
-        ),
-        (
-            '"policy.toml", model=3',
-            "IP564 the marker `initpolicy` is given the model 3, which is no torch module",
-        ),
-        ('"policy.toml", model="net.py:god"', "IP401 "),
-        ('"none.toml", model="net.py:good"', "IP110 there is no policy `none.toml`"),
-    ],
-)
-def test_a_marker_that_says_too_little(suite, marker, message):
-    out = suite(f"@pytest.mark.initpolicy({marker})\ndef test_one(): ...")
-    assert "1 failed" in out
-    assert message in out
+MISTAKES = {
+    'model="net.py:good"': "IP564 the marker `initpolicy` is given no policy; it takes a policy, "
+    "and by name model, kwargs, seed, vars, exact, alpha",
+    '"policy.toml", "net.py:good"': "IP564 the marker `initpolicy` is given several arguments "
+    "without a name",
+    '"policy.toml", modle="net.py:good"': "IP564 the marker `initpolicy` is given `modle`",
+    '"policy.toml"': "IP564 the marker `initpolicy` is given no model; write "
+    '`model="package.module:callable"`, or let the test have a fixture `model` that builds one',
+    '"policy.toml", model=3': "IP564 the marker `initpolicy` is given the model 3, which is no "
+    "torch module",
+    '"policy.toml", model="net.py:god"': "IP401 ",
+    '"none.toml", model="net.py:good"': "IP110 there is no policy `none.toml`",
+}
+
+
+def test_a_marker_that_says_too_little(suite):
+    tests = [
+        f"@pytest.mark.initpolicy({marker})\ndef test_{number}_(): ...\n"
+        for number, marker in enumerate(MISTAKES)
+    ]
+    out = suite("\n".join(tests))
+    assert f"{len(MISTAKES)} failed" in out
+    for number, message in enumerate(MISTAKES.values()):
+        assert message in out.partition(f" test_{number}_ _")[2].partition("\n____")[0]
 
 
 def test_it_can_be_left_out(suite):

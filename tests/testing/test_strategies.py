@@ -41,7 +41,7 @@ def test_dtypes(dtype):
 
 
 @pytest.mark.parametrize("name", initializers.names())
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(some.data())
 def test_cases_of_every_initializer_are_valid(name, data):
     case = data.draw(st.cases(name))
@@ -80,6 +80,7 @@ def test_laws_that_hold_for_a_tensor(law):
     law.validate((4, 4), torch.bfloat16)
 
 
+@settings(max_examples=50)
 @given(st.models(), st.policy_texts())
 def test_every_policy_fits_every_model(model, text):
     policy = parse(text)
@@ -89,6 +90,7 @@ def test_every_policy_fits_every_model(model, text):
     assert all(plan[name].winner is not None for name in names)
 
 
+@settings(max_examples=50)
 @given(st.policies())
 def test_policies_survive_being_written(policy):
     from initpolicy.testing.policies import to_toml
@@ -106,6 +108,7 @@ def test_models_have_ties_and_depth():
     find(st.models(), lambda model: any(name.count(".") == 3 for name in model.state_dict()))
 
 
+@settings(max_examples=20)
 @given(some.from_type(Policy), some.from_type(Rule), some.from_type(laws.Law))
 def test_types_are_registered(policy, rule, law):
     assert isinstance(policy, Policy)
@@ -113,6 +116,7 @@ def test_types_are_registered(policy, rule, law):
     assert isinstance(law, laws.Law)
 
 
+@settings(max_examples=20)
 @given(some.from_type(Plan), some.from_type(initializers.Initializer))
 def test_types_of_the_face_are_registered(plan, initializer):
     assert isinstance(plan, initpolicy.Plan)
