@@ -66,9 +66,8 @@ class _Watch(MetaPathFinder):
         """Give the spec that others find, with a loader that registers the module's types."""
         if fullname not in self.waiting:
             return None
+        # It stays among the finders: others may be going through their list just now.
         self.waiting.remove(fullname)
-        if not self.waiting and self in sys.meta_path:
-            sys.meta_path.remove(self)
         spec = find_spec(fullname)
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader)

@@ -35,21 +35,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """Verify what the markers of a test say, those of its class and module first; then run it."""
-    for mark in reversed(list(pyfuncitem.iter_markers("initpolicy"))):
-        _verify(pyfuncitem, mark)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Verify what the markers of a test say, those of its module and class first; then run it."""
+    for mark in reversed(list(item.iter_markers("initpolicy"))):
+        _verify(item, mark)
     return (yield)
 
 
-def _verify(item: pytest.Function, mark: pytest.Mark) -> None:
+def _verify(item: pytest.Item, mark: pytest.Mark) -> None:
     from initpolicy.problems import InitPolicyError
 
     try:
         from initpolicy.testing import assert_initialized
 
         wanted = Wanted.of(mark, item.path.parent)
-        assert_initialized(wanted.build(item.funcargs), wanted.policy, **wanted.options)
+        assert_initialized(
+            wanted.build(getattr(item, "funcargs", {})), wanted.policy, **wanted.options
+        )
         return
     except (AssertionError, InitPolicyError) as error:
         told = str(error)

@@ -42,7 +42,7 @@ def suite(tmp_path):
     (folder / "policy.toml").write_text(dedent(POLICY))
 
     def run(text, *options):
-        head = "import pytest\nimport initpolicy\nfrom net import good, bad\n"
+        head = "import unittest\nimport pytest\nimport initpolicy\nfrom net import good, bad\n"
         (folder / "test_models.py").write_text(head + dedent(text))
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--strict-markers"]
         command += ["-n0", "-rA", "--rootdir", str(tmp_path), *options, "tests"]
@@ -82,9 +82,13 @@ def test_three_lines_verify_a_model(suite):
         def test_exactly(model): ...
 
         def test_unmarked(): ...
+
+        @pytest.mark.xfail(strict=True)
+        @pytest.mark.initpolicy("policy.toml", model="net.py:bad")
+        def test_expected_to_fail(): ...
         """
     )
-    assert "8 passed" in out
+    assert "8 passed, 1 xfailed" in out
 
 
 def test_failures_are_readable_and_tests_go_on(suite):
@@ -99,14 +103,20 @@ def test_failures_are_readable_and_tests_go_on(suite):
         @pytest.mark.initpolicy("policy.toml", model="net.py:good")
         def test_body():
             assert False, "the body ran"
+
+        @pytest.mark.initpolicy("policy.toml", model="net.py:bad")
+        class TestOfUnittest(unittest.TestCase):
+            def test_method(self): ...
         """
     )
-    assert "3 failed" in out
+    assert "4 failed" in out
     bias, seed, body = (
         out.partition(f" {name} _")[2].partition("\n____")[0]
         for name in ("test_bias", "test_seed", "test_body")
     )
-    assert "bias" in bias
+    assert "policy.toml:7: IP6" in bias
+    assert " bias (rule" in bias
+    assert " weight (rule" not in bias
     assert "Traceback" not in bias + seed
     assert "weight" in seed
     assert "the body ran" in body
