@@ -27,7 +27,7 @@ MOST = 1 << 20  # values of a tensor that tests of chance look at; support check
 _BLOCK = 1 << 22  # values whose support is checked at a time
 _CHUNKS = 256  # pieces, evenly spread, that make up a sample of a larger tensor
 _DISTINCT = 1 << 16  # values that are counted by how many are distinct
-_SIDE = 256  # rows of a matrix whose singular values are found
+_SIDE = 128  # rows of a matrix whose singular values are found
 _TAILS = 12  # tails of probability 1/2, 1/4, ... on both sides
 
 
@@ -261,8 +261,8 @@ def _spectrum(z: Floats) -> Iterator[Test]:
     rows, columns = matrix.shape
     if min(rows, columns) < 4:
         return
-    gram = matrix @ matrix.T if rows <= columns else matrix.T @ matrix
-    squares = np.linalg.eigvalsh(gram)
+    side = torch.from_numpy(np.ascontiguousarray(matrix if rows <= columns else matrix.T))
+    squares = torch.linalg.eigvalsh(side @ side.mT)
     smallest, largest = math.sqrt(max(0.0, float(squares[0]))), math.sqrt(float(squares[-1]))
     low = max(0.0, abs(math.sqrt(columns) - math.sqrt(rows)))
     high = math.sqrt(columns) + math.sqrt(rows)

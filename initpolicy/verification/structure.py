@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ MOST = 1 << 14
 """How many slices of each dimension are looked at."""
 
 _WHOLE = -1
+_CERTAIN = -40.0
 _FEWEST = 48  # values whose sides are compared: fewer agree by chance
 
 
@@ -54,6 +55,15 @@ class _Owner:
         return f"{self.decision.name} ({self.label})" if self.label else self.decision.name
 
 
+class _Known(NamedTuple):
+    """What slices are known by."""
+
+    words: Words  # of shape (slices, 2)
+    signs: npt.NDArray[np.bool_]  # whether the negative of a slice has the words
+    weights: npt.NDArray[np.int64]  # how many of its values count
+    length: int
+
+
 @dataclass
 class _Class:
     """Slices of one kind and length, by what they are known by."""
@@ -62,6 +72,7 @@ class _Class:
     signs: list[npt.NDArray[np.bool_]] = field(default_factory=list[Any])
     weights: list[npt.NDArray[np.int64]] = field(default_factory=list[Any])
     owners: list[int] = field(default_factory=list[int])
+    dims: list[int] = field(default_factory=list[int])
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ class Structure:
 
     def __init__(self) -> None:
         self._owners: list[_Owner] = []
-        self._classes: dict[tuple[str, int, int], _Class] = {}
+        self._classes: dict[tuple[str, bool, int], _Class] = {}
         numbers = np.random.default_rng(20_260_101)
         self._factors = numbers.integers(0, 1 << 64, (LENGTH, 2), np.uint64) | np.uint64(1)
 
@@ -100,27 +111,22 @@ class Structure:
         side = math.log((1 + min(1.0, middle) ** 2) / 2)
         owner = len(self._owners)
         self._owners.append(_Owner(decision, piece.label, values, atom, side))
-        for kind, matrix in _slices(values, isinstance(piece.law, Orthogonal)):
+        for dim, matrix in _slices(values, isinstance(piece.law, Orthogonal)):
             length = matrix.shape[1]
-            self._take(("values", kind, length), owner, *self._hashed(matrix))
-            if length >= _FEWEST and not isinstance(piece.law, Orthogonal):
-                self._take(("sides", kind, length), owner, *_sides(law, matrix))
+            self._take("values", dim, owner, self._hashed(matrix))
+            # Values of a whole matrix, or of a row that is evenly spread, have sides that go together.
+            if length >= _FEWEST and not isinstance(piece.law, Orthogonal | Stratified):
+                self._take("sides", dim, owner, _sides(law, matrix))
 
-    def _take(
-        self,
-        key: tuple[str, int, int],
-        owner: int,
-        words: Words,
-        signs: npt.NDArray[np.bool_],
-        weights: npt.NDArray[np.int64],
-    ) -> None:
-        found = self._classes.setdefault(key, _Class())
-        found.words.append(words)
-        found.signs.append(signs)
-        found.weights.append(weights)
+    def _take(self, what: str, dim: int, owner: int, known: _Known) -> None:
+        found = self._classes.setdefault((what, dim != _WHOLE, known.length), _Class())
+        found.words.append(known.words)
+        found.signs.append(known.signs)
+        found.weights.append(known.weights)
         found.owners.append(owner)
+        found.dims.append(dim)
 
-    def _hashed(self, matrix: Floats) -> tuple[Words, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    def _hashed(self, matrix: Floats) -> _Known:
         """Hash each row to 128 bits, and its negative to the same."""
         weights = np.count_nonzero(matrix, axis=1)
         first = np.take_along_axis(matrix, (matrix != 0).argmax(1)[:, None], 1)
@@ -131,43 +137,48 @@ class Structure:
         factors = self._factors[: matrix.shape[1]]
         with np.errstate(over="ignore"):
             sums = [(words * factors[:, k]).sum(1, dtype=np.uint64) for k in range(2)]
-        return np.stack(sums, 1), negative, weights
+        return _Known(np.stack(sums, 1), negative, weights, matrix.shape[1])
 
     def same(self) -> Iterator[Same]:
         """Give what is the same, with a bound on how probable that is; told once a pair."""
         told: set[tuple[int, int]] = set()
-        for (what, kind, length), found in sorted(self._classes.items(), reverse=True):
-            words = np.concatenate(found.words)
+        # What is most like comes first: values before sides, tensors before slices.
+        for (what, _, length), found in sorted(
+            self._classes.items(), key=lambda item: (item[0][0] != "values", item[0][1])
+        ):
             counts = [len(some) for some in found.words]
-            owners = np.repeat(found.owners, counts)
+            owners, dims = np.repeat(found.owners, counts), np.repeat(found.dims, counts)
             index = np.concatenate([np.arange(number) for number in counts])
             signs, weights = np.concatenate(found.signs), np.concatenate(found.weights)
             pairs: dict[tuple[int, int], list[tuple[int, int]]] = {}
-            for group in _groups(words):
+            for group in _groups(np.concatenate(found.words)):
                 first = int(group[0])
                 for other in group[1:].tolist():
                     key = int(owners[first]), int(owners[other])
                     pairs.setdefault(key, []).append((first, other))
-            many = math.log(max(1.0, len(words) * (len(words) - 1)))
+            # A row and a column of one tensor have one value in common.
+            many = math.log(max(1.0, len(owners) * (len(owners) - 1)))
             for key, both in pairs.items():
                 one, other = self._owners[key[0]], self._owners[key[1]]
                 if key in told or _may_share(one.decision, other.decision):
                     continue
                 if what == "values":
-                    log_p = many + max(int(weights[a]) * max(one.atom, other.atom) for a, _ in both)
+                    log_p = many + (int(weights[[a for a, _ in both]].max()) - 1) * max(
+                        one.atom, other.atom
+                    )
                 else:
-                    log_p = many + (length - 1) * max(one.side, other.side)
+                    log_p = many + (length - 2) * max(one.side, other.side)
                 first, second = both[0]
                 negated = bool(signs[first] != signs[second])
-                places = int(index[first]), int(index[second])
+                places = tuple((int(dims[k]), int(index[k])) for k in (first, second))
                 yield Same(
                     other.decision,
                     one.decision,
                     log_p,
-                    _tell(what, kind, one, other, places, len(both), negated),
+                    _tell(what, one, other, (places[0], places[1]), len(both), negated),
                     "IP612" if key[0] == key[1] else "IP613",
                 )
-                if log_p < -40:
+                if log_p < _CERTAIN:
                     told.add(key)
 
 
@@ -221,9 +232,7 @@ def _known(values: Tensor) -> Floats:
     return cast("Floats", torch.nan_to_num(values.double().cpu()).numpy())
 
 
-def _sides(
-    law: Drawn, matrix: Floats
-) -> tuple[Words, npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+def _sides(law: Drawn, matrix: Floats) -> _Known:
     """Say of each value on which side of the law's middle it lies, in 128 bits."""
     mean = law.moments.mean
     symmetric = float(law.cdf(mean)) == 0.5
@@ -233,7 +242,7 @@ def _sides(
     padded = np.zeros((len(upper), LENGTH), np.bool_)
     padded[:, : upper.shape[1]] = upper
     words = np.packbits(padded, axis=1).view(np.uint64).reshape(len(upper), 2)
-    return words, flipped, np.full(len(upper), upper.shape[1])
+    return _Known(words, flipped, np.full(len(upper), upper.shape[1]), upper.shape[1])
 
 
 def _may_share(one: Decision, other: Decision) -> bool:
@@ -243,31 +252,31 @@ def _may_share(one: Decision, other: Decision) -> bool:
 
 def _tell(
     what: str,
-    kind: int,
     one: _Owner,
     other: _Owner,
-    places: tuple[int, int],
+    places: tuple[tuple[int, int], tuple[int, int]],
     many: int,
     negated: bool,
 ) -> str:
-    first, second = places
+    """Say that a place of `other` is the same as one of `one`; a place is a dimension and index."""
+    (dim, _), (_, _) = places
     sign = "the negative of " if negated else ""
-    if kind == _WHOLE:
-        beginning = "" if other.values.numel() <= LENGTH else "begins as "
-        if what == "values":
-            return f"it is {beginning or sign}{sign if beginning else ''}{one.name}".replace(
-                "it is begins", "it begins"
-            )
-        return f"it has the same random numbers as {one.name}{_ratio(one, other)}"
-    noun = "row" if kind == 0 else "column"
-    rest = f"; {many:,} {noun}s are such" if many > 1 else ""
-    if one is other:
-        if what == "values":
-            return f"{noun} {second} is {sign or 'equal to '}{noun} {first}{rest}"
-        return f"{noun} {second} has the same random numbers as {noun} {first}{rest}"
-    if what == "values":
-        return f"{noun} {second} is {sign}{noun} {first} of {one.name}{rest}"
-    return f"{noun} {second} has the same random numbers as {noun} {first} of {one.name}{rest}"
+    if dim == _WHOLE:
+        if what == "sides":
+            return f"it has the same random numbers as {one.name}{_ratio(one, other)}"
+        if one.values.numel() == other.values.numel() and _equal(one, other, negated):
+            return f"it is {sign or 'a copy of '}{one.name}"
+        return f"its first {LENGTH} values are {sign or 'those of '}{one.name}"
+    first, second = (f"{('row', 'column')[kind]} {index}" for kind, index in places)
+    whose = "" if one is other else f" of {one.name}"
+    same = sign or "equal to " if what == "values" else "drawn from the same random numbers as "
+    rest = f"; {many:,} pairs are such" if many > 1 else ""
+    return f"{second} is {same}{first}{whose}{rest}"
+
+
+def _equal(one: _Owner, other: _Owner, negated: bool) -> bool:
+    first, second = one.values.reshape(-1), other.values.reshape(-1)
+    return first.dtype == second.dtype and torch.equal(first, -second if negated else second)
 
 
 def _ratio(one: _Owner, other: _Owner) -> str:

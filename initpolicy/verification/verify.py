@@ -29,6 +29,9 @@ from initpolicy.verification.sources import Held, Source, contents
 from initpolicy.verification.structure import Structure
 from initpolicy.verification.verdict import Finding, Judged, Verdict, finding
 
+_SECONDARY = ("IP608", "IP610", "IP614")
+"""What is not told of a piece whose mean or std is told already, from which it follows."""
+
 _SLACK = 256  # units of precision by which computed values may be off, of the largest
 
 
@@ -166,7 +169,7 @@ def _improbable(chances: list[tuple[Held, Piece, Test]], level: float) -> Iterat
     """What fails its test: of one piece, shape only if neither mean nor std say more."""
     told: set[int] = set()
     for one, piece, test in chances:
-        if test.log_p > level or (test.code in ("IP608", "IP610") and id(piece) in told):
+        if test.log_p > level or (test.code in _SECONDARY and id(piece) in told):
             continue
         told.add(id(piece))
         where = f"{piece.label}: " if piece.label else ""
