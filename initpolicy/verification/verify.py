@@ -127,12 +127,13 @@ def _by_law(held: list[Held], alpha: float) -> tuple[list[Finding], list[Judged]
             structure.add(one.decision, piece)
     number = len(chances) + structure.tests
     level = math.log(alpha / max(1, number))
-    by_decision = {id(one.decision): one for one in held}
-    findings += _improbable(chances, level)
-    for same in structure.same():
-        if same.log_p <= level:
-            one = by_decision[id(same.one)]
-            findings.append(finding(one.decision, same.code, same.message))
+    alike = [same for same in structure.same() if same.log_p <= level]
+    equal = {same.one.name for same in alike if same.code == "IP612"}
+    for found in _improbable(chances, level):
+        # Equal rows make a matrix singular, and values few.
+        if found.name not in equal or found.code not in ("IP611", "IP614"):
+            findings.append(found)
+    findings += [finding(same.one, same.code, same.message) for same in alike]
     for one in held:
         size = sizes.get(one.decision.name)
         seen = None if size is None else visible(size, level)

@@ -42,7 +42,8 @@ def found_here(text: str) -> set[str]:
     """Run examples from top to bottom.
 
     A policy is written to policy.toml, and planned for `model` if it is what comes last. Python
-    sees `model`, which is an `nn.Linear` unless it makes another. Commands are run.
+    sees `model`, which is an `nn.Linear` unless it makes another, and what it calls `verdict`
+    gives the codes of its findings. Commands are run.
     """
     names = {"torch": torch, "nn": nn, "initpolicy": initpolicy, "model": nn.Linear(4, 2)}
     given: set[str] = set()
@@ -57,6 +58,7 @@ def found_here(text: str) -> set[str]:
                     given |= {problem.code for problem in plan.warnings}
             elif language == "python":
                 exec(body, names)
+                given |= {found.code for found in getattr(names.get("verdict"), "findings", ())}
             else:
                 assert language == "console"
                 given |= from_commands(body)
