@@ -29,10 +29,21 @@ if TYPE_CHECKING:
     from initpolicy.plans import Plan
     from initpolicy.policy import Policy
     from initpolicy.problems import InitPolicyError
+    from initpolicy.verification import Verdict
 
 __version__ = "0.1.0"
 
-__all__ = ["InitPolicyError", "Plan", "Policy", "apply", "digest", "load", "materialize", "plan"]
+__all__ = [
+    "InitPolicyError",
+    "Plan",
+    "Policy",
+    "apply",
+    "digest",
+    "load",
+    "materialize",
+    "plan",
+    "verify",
+]
 
 
 def load(policy: str | os.PathLike[str] | Policy) -> Policy:
@@ -175,6 +186,62 @@ def digest(
     from initpolicy.digests import digest
 
     return digest(source, threads=threads, progress=progress)
+
+
+def verify(
+    source: Source,
+    policy: str | os.PathLike[str] | Policy | Plan,
+    *,
+    model: nn.Module | None = None,
+    seed: int | None = None,
+    vars: Mapping[str, float | str] | None = None,
+    exact: bool = True,
+    alpha: float = 1e-9,
+) -> Verdict:
+    """Say whether the values of a model, a state dict, or a checkpoint are what a policy says.
+
+    They must be the very values that `apply` gives, up to rounding where machines round otherwise.
+    With `exact=False` any values will do that follow the policy's laws, whoever drew them and from
+    whatever seed; then `alpha` bounds the probability that anything is found wrongly, in the whole
+    model. The verdict has `ok`, `findings`, and a text. `policy` may be a plan. For what is no
+    model, it is one, or `model` is what it is planned for, which may be on the meta device.
+
+    Raises `InitPolicyError` if there is nothing to judge, not for what is found.
+
+    >>> import torch
+    >>> model = torch.nn.Linear(784, 10)
+    >>> _ = apply(model, "torch", seed=0)
+    >>> verify(model, "torch", seed=0).ok, verify(model, "torch", seed=1).ok
+    (True, False)
+    >>> verify(torch.nn.Linear(784, 10), "torch", exact=False).ok
+    True
+    """
+    from torch import nn
+
+    from initpolicy.plans import Plan
+    from initpolicy.problems import InitPolicyError, Problem
+    from initpolicy.resolve import read_model, resolve
+    from initpolicy.verification import verify
+
+    inventory = read_model(source) if isinstance(source, nn.Module) else None
+    if isinstance(policy, Plan):
+        if seed is not None or vars is not None:
+            raise InitPolicyError(
+                Problem("IP601", "a plan has its seed and its variables", "give the policy instead")
+            )
+        return verify(source, policy, inventory, exact=exact, alpha=alpha)
+    planned = source if isinstance(source, nn.Module) else model
+    if planned is None:
+        raise InitPolicyError(
+            Problem(
+                "IP601",
+                "a checkpoint does not say what modules its tensors belong to",
+                "give the model that it is of, `model=...`, or a plan in place of the policy",
+            )
+        )
+    own = inventory or read_model(planned)
+    decided = resolve(planned, load(policy), seed=seed, variables=vars, inventory=own)
+    return verify(source, decided, inventory, exact=exact, alpha=alpha)
 
 
 def __getattr__(name: str) -> Any:
