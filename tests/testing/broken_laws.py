@@ -197,6 +197,31 @@ class BlindToBounds(Uniform):
         raise LawError("no complex tensors")
 
 
+@breaks("IP555")
+def draws_below(tensor, *, b: float = 1.0):
+    return DrawsBelow(0.0, abs(b) + 0.1)
+
+
+@dataclass(frozen=True)
+class DrawsBelow(Uniform):
+    """Draws values below its support, which its `check` does not see."""
+
+    kind: ClassVar[str] = "draws_below"
+
+    @property
+    def draw(self):
+        return field.UniformDraw(2 * self.low - self.high, self.high)
+
+    def check(self, tensor):
+        return Uniform(-1000.0, self.high).check(tensor)
+
+    def scaled(self, factor):
+        return dataclasses.replace(self, low=self.low * factor, high=self.high * factor)
+
+    def of_part(self):
+        raise LawError("no complex tensors")
+
+
 @breaks("IP556")
 @dataclass(frozen=True)
 class OneStream(Own):

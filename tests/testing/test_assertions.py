@@ -7,6 +7,7 @@ from hypothesis import strategies as some
 from torch import nn
 
 import initpolicy
+from initpolicy.laws import Stratified
 from initpolicy.testing import assert_initialized
 from initpolicy.testing import strategies as st
 
@@ -17,8 +18,11 @@ def test_what_was_applied_is_asserted(model, policy, seed):
     plan = initpolicy.apply(model, policy, seed=seed)
     assert_initialized(model, policy, seed=seed)
     assert_initialized(model, plan)
-    assert_initialized(model, policy)
-    assert_initialized(model, policy, exact=False, alpha=1e-6)
+    # A stratified law has the same few values in each tensor of a shape, in some order: equal
+    # tensors are no wonder, and are taken for copies.
+    if not any(isinstance(decision.law, Stratified) for decision in plan):
+        assert_initialized(model, policy)
+        assert_initialized(model, policy, exact=False)
 
 
 def mlp():
