@@ -63,27 +63,33 @@ def keeps(law: Law) -> bool:
     return isinstance(law, Stacked) and any(part is None or keeps(part) for part in law.parts)
 
 
-def in_bounds(case: Case, values: Tensor, what: str) -> Iterator[Broken]:
-    """Say whether values are outside the support, as the type rounds it, or rejected by `check`."""
-    if not values.is_complex():
-        low, high = case.law.support
-        numbers = values.double()
-        slack = 2 * torch.finfo(case.dtype).eps
-        slack *= max(abs(bound) for bound in (low, high, 0.0) if math.isfinite(bound))
-        slack += torch.finfo(case.dtype).smallest_normal
-        outside = (numbers < low - slack) | (numbers > high + slack)
-        if bool(outside.any()):
-            worst = float(numbers[outside].flatten()[0])
-            yield Broken(
-                "IP555",
-                f"{what} of {named(case.law)} hold {worst:.4g}, and the law's support is "
-                f"[{low:.4g}, {high:.4g}]",
-                "correct `support`, or what is drawn",
-            )
-            return
-    if said := case.law.check(values):
+def in_support(law: Law, values: Tensor, what: str) -> Iterator[Broken]:
+    """Say whether a value is outside the support, as the type rounds it."""
+    if values.is_complex():
+        return
+    low, high = law.support
+    numbers = values.double()
+    slack = 2 * torch.finfo(values.dtype).eps
+    slack *= max(abs(bound) for bound in (low, high, 0.0) if math.isfinite(bound))
+    slack += torch.finfo(values.dtype).smallest_normal
+    outside = (numbers < low - slack) | (numbers > high + slack)
+    if bool(outside.any()):
+        worst = float(numbers[outside].flatten()[0])
         yield Broken(
             "IP555",
-            f"`check` of {named(case.law)} rejects the law's own {what}: {said[0]}",
+            f"{what} of {named(law)} hold {worst:.4g}, and the law's support is "
+            f"[{low:.4g}, {high:.4g}]",
+            "correct `support`, or what is drawn",
+        )
+
+
+def in_bounds(law: Law, values: Tensor, what: str) -> Iterator[Broken]:
+    """Say whether a value is outside the support, or `check` rejects them."""
+    if found := list(in_support(law, values, what)):
+        yield from found
+    elif said := law.check(values):
+        yield Broken(
+            "IP555",
+            f"`check` of {named(law)} rejects the law's own {what}: {said[0]}",
             "correct `check`, or what is drawn",
         )

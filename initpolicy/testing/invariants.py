@@ -98,7 +98,7 @@ def bounds(case: Case) -> Iterator[Broken]:
             )
             return
     values = drawn(case.law, empty(case), STREAMS[0])
-    yield from in_bounds(case, values, "draws")
+    yield from in_bounds(case.law, values, "draws")
     if not values.numel() or keeps(case.law):
         return
     spoiled = values.clone()

@@ -15,7 +15,7 @@ from torch import Tensor
 from initpolicy import field
 from initpolicy.laws import Drawn, LawError
 from initpolicy.testing import statistics
-from initpolicy.testing.draws import Broken, empty, in_bounds, named, same
+from initpolicy.testing.draws import Broken, empty, in_bounds, in_support, named, same
 from initpolicy.testing.tensors import Case, Shape
 
 WHOLE = 1 << 7
@@ -39,7 +39,7 @@ def torch_draws(case: Case) -> Iterator[Broken]:
             "draw with torch's generator alone",
         )
         return
-    for found in in_bounds(case, tensors[0], "values of `write_torch`"):
+    for found in in_bounds(case.law, tensors[0], "values of `write_torch`"):
         yield Broken("IP562", found.message, "correct `write_torch`, or the law")
 
 
@@ -74,6 +74,9 @@ def samples(case: Case, alpha: float) -> Iterator[Broken]:
         field.fill([fill for tensor, stream in pairs for fill in law.fills(tensor, stream)])
         for tensor, stream in pairs:
             law.write(tensor, stream)
+    if found := list(in_support(law, groups, "draws")):
+        yield from found
+        return
     for message in statistics.contradictions(law, moments, _matrix(groups), alpha):
         yield Broken("IP563", f"{named(law)}: {message}", "correct `moments`, or what is drawn")
         return
