@@ -114,7 +114,7 @@ class Structure:
         for dim, matrix in _slices(values, isinstance(piece.law, Orthogonal)):
             length = matrix.shape[1]
             self._take("values", dim, owner, self._hashed(matrix))
-            # Values of a whole matrix, or of a row that is evenly spread, have sides that go together.
+            # In a whole matrix, and in rows that are evenly spread, sides go together.
             if length >= _FEWEST and not isinstance(piece.law, Orthogonal | Stratified):
                 self._take("sides", dim, owner, _sides(law, matrix))
 
