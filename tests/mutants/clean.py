@@ -11,7 +11,6 @@ from initpolicy.plans import Plan
 from initpolicy.policy import parse
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.float8_e4m3fn)
-WIDE = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 # What a matrix may begin with; those of the second row may fill any tensor.
 MATRICES = (

@@ -12,9 +12,11 @@ from torch import nn
 
 import initpolicy
 from initpolicy import InitPolicyError
+from initpolicy.laws import Uniform
 from initpolicy.policy import parse
 from initpolicy.verification.lawful import visible
 from initpolicy.verification.resemblance import looks_like
+from initpolicy.verification.verify import _nudged
 
 POLICY = parse(
     'format = 1\n[[rule]]\ninit.weight = { fn = "normal", std = 0.02 }\ninit.bias = 0\n', "p.toml"
@@ -244,3 +246,11 @@ def test_the_power_that_is_stated_is_there():
 def test_more_values_see_smaller_deviations():
     level = math.log(1e-12)
     assert visible(2, level) > visible(200, level) > visible(20_000, level) > 0
+
+
+def test_computed_values_may_leave_their_bounds_by_rounding_alone():
+    law, eps = Uniform(-1.0, 1.0), torch.finfo(torch.float32).eps
+    near, far = torch.tensor([0.5, 1 + 8 * eps]), torch.tensor([0.5, 1.001])
+    assert not law.check(_nudged(law, near))
+    assert law.check(near)
+    assert law.check(_nudged(law, far))
