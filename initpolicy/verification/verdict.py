@@ -32,7 +32,7 @@ class Finding:
     def __str__(self) -> str:
         place = f"{self.rule.location}: " if self.rule else ""
         looks = f"; looks like {self.looks_like}" if self.looks_like else ""
-        because = f' (rule "{self.rule.rule}")' if self.rule else ""
+        because = f" (rule {self.rule.rule})" if self.rule else ""
         return f"{place}{self.code} {self.name}{because}: {self.message}{looks}"
 
     def to_json(self) -> dict[str, Any]:

@@ -29,8 +29,9 @@ from initpolicy.verification.sources import Held, Source, contents
 from initpolicy.verification.structure import Structure
 from initpolicy.verification.verdict import Finding, Judged, Verdict, finding
 
-_SECONDARY = ("IP608", "IP610", "IP614")
-"""What is not told of a piece whose mean or std is told already, from which it follows."""
+_FOLLOW = ("IP606", "IP607", "IP608", "IP610", "IP614")
+"""Of these, one is told of a piece: the others mostly follow. The mean or the std, whichever
+is less probable, comes before shape, slices, and singular values."""
 
 _SLACK = 256  # units of precision by which computed values may be off, of the largest
 
@@ -170,12 +171,16 @@ def _nudged(law: Law, values: Tensor) -> Tensor:
 
 
 def _improbable(chances: list[tuple[Held, Piece, Test]], level: float) -> Iterator[Finding]:
-    """What fails its test: of one piece, shape only if neither mean nor std say more."""
+    """What fails its test."""
     told: set[int] = set()
-    for one, piece, test in chances:
-        if test.log_p > level or (test.code in _SECONDARY and id(piece) in told):
-            continue
-        told.add(id(piece))
+    failed = [one for one in chances if one[2].log_p <= level]
+    moments = [one for one in failed if one[2].code in ("IP606", "IP607")]
+    others = [one for one in failed if one[2].code not in ("IP606", "IP607")]
+    for one, piece, test in (*sorted(moments, key=lambda item: item[2].log_p), *others):
+        if test.code in _FOLLOW:
+            if id(piece) in told:
+                continue
+            told.add(id(piece))
         where = f"{piece.label}: " if piece.label else ""
         looks = looks_like(piece.values, one.decision.module_type)
         yield finding(one.decision, test.code, f"{where}{test.tell()}", looks)

@@ -49,7 +49,7 @@ def test_a_finding_says_what_and_where_and_which_rule():
         made[0].bias[4] = 1
     verdict = initpolicy.verify(made, POLICY, seed=3)
     assert str(verdict.findings[0]) == (
-        'p.toml:4: IP604 0.bias (rule "for every module"): 1 of 50 values differ, first at [4]: '
+        "p.toml:4: IP604 0.bias (rule for every module): 1 of 50 values differ, first at [4]: "
         "1 instead of 0; the largest difference is 1; looks like 98 % zeros"
     )
     assert str(verdict).splitlines()[0] == ("p.toml, seed 3: 1 finding (4 tensors: 4 exactly)")
@@ -194,6 +194,32 @@ def test_bad_calls():
             initpolicy.verify(made, POLICY, exact=False, alpha=alpha)
     with pytest.raises(InitPolicyError, match="4 tensors are on the meta device"):
         initpolicy.verify(model().to("meta"), POLICY)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda weight: weight.add_(0.01), "IP606"),
+        (lambda weight: weight.mul_(2), "IP607"),
+        (lambda weight: weight.uniform_(-0.0346, 0.0346), "IP608"),
+    ],
+)
+def test_one_cause_is_one_finding(change, code):
+    torch.manual_seed(0)
+    made = nn.Linear(100, 200)
+    initpolicy.apply(made, POLICY)
+    with torch.no_grad():
+        change(made.weight)
+    assert codes(initpolicy.verify(made, POLICY, exact=False)) == [("weight", code)]
+
+
+def test_layers_that_torch_copies_are_found():
+    # nn.TransformerEncoder makes deep copies of one layer, and draws no biases anew.
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(32, 2, 64, batch_first=True)
+    made = nn.TransformerEncoder(layer, 2)
+    verdict = initpolicy.verify(made, "torch", exact=False)
+    assert ("layers.1.linear1.weight", "IP613") in codes(verdict)
 
 
 def test_the_verdict_is_json():
