@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from initpolicy.digests import Source
+    from initpolicy.laws import Part
     from initpolicy.materialization import Checkpoint
+    from initpolicy.model import Inventory
     from initpolicy.plans import Plan
     from initpolicy.policy import Policy
     from initpolicy.problems import InitPolicyError
@@ -35,10 +37,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "InitPolicyError",
+    "Part",
     "Plan",
     "Policy",
     "apply",
     "digest",
+    "fill",
     "load",
     "materialize",
     "plan",
@@ -66,11 +70,15 @@ def plan(
     *,
     seed: int | None = None,
     vars: Mapping[str, float | str] | None = None,
+    rename: Mapping[str, str] | None = None,
 ) -> Plan:
     """Decide for each tensor of `model` what it begins with, and change nothing.
 
     The model may be on the meta device. `seed` and `vars` replace what the policy says; a variable
     is a number or an expression. Raises `InitPolicyError` with every problem that was found.
+
+    `rename` says that the model is a part of another one, such as a stage of a pipeline, and maps
+    the beginnings of its names to those in the whole: `{"layers.0": "layers.8"}`. It may be empty.
 
     >>> import torch
     >>> model = torch.nn.Linear(784, 10, device="meta")
@@ -79,7 +87,7 @@ def plan(
     """
     from initpolicy.resolve import resolve
 
-    return resolve(model, load(policy), seed=seed, variables=vars)
+    return resolve(model, load(policy), seed=seed, variables=vars, rename=rename)
 
 
 def apply(
@@ -88,6 +96,8 @@ def apply(
     *,
     seed: int | None = None,
     vars: Mapping[str, float | str] | None = None,
+    rename: Mapping[str, str] | None = None,
+    device: str | torch.device | None = None,
     draws: Literal["initpolicy", "torch"] = "initpolicy",
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -99,29 +109,70 @@ def apply(
     `torch.nn.init` and torch's global generator instead, in the order of `named_modules`, so that
     a policy can be proved equal to the loop it replaces.
 
+    Tensors on the meta device get memory on `device`, and stay tied as they are. Of a `DTensor`
+    each process fills what it holds, with the values that one process would give it; all processes
+    that hold parts of the model must call this, and where one of them fails, all do. `rename` is
+    that of `plan`.
+
     `policy` may be a plan, which is then carried out as it is. `threads` is how many may draw, and
     `progress` is called with the number of bytes just written. Raises `InitPolicyError` with every
     problem that was found, and then no tensor has changed.
 
     >>> import torch
-    >>> model = torch.nn.Linear(784, 10)
-    >>> print(apply(model, "mlp", seed=0)["weight"])
-    weight [10, 784] float32: N(0, 0.01)
+    >>> model = torch.nn.Linear(784, 10, device="meta")
+    >>> print(apply(model, "torch", seed=0, device="cpu")["weight"])
+    weight [10, 784] float32: U(-0.03571, 0.03571)
     """
-    from initpolicy.application import carry_out
+    from initpolicy.application import apply
     from initpolicy.plans import Plan
     from initpolicy.problems import InitPolicyError, Problem
     from initpolicy.resolve import read_model, resolve
 
-    inventory = read_model(model)
-    if not isinstance(policy, Plan):
-        policy = resolve(model, load(policy), seed=seed, variables=vars, inventory=inventory)
-    elif seed is not None or vars is not None:
-        raise InitPolicyError(
-            Problem("IP304", "a plan has its seed and its variables", "give the policy instead")
-        )
-    carry_out(policy, inventory, draws=draws, threads=threads, progress=progress)
-    return policy
+    def decide(inventory: Inventory) -> Plan:
+        if not isinstance(policy, Plan):
+            return resolve(model, load(policy), seed=seed, variables=vars, inventory=inventory)
+        if seed is not None or vars is not None:
+            raise InitPolicyError(
+                Problem("IP304", "a plan has its seed and its variables", "give the policy instead")
+            )
+        return policy
+
+    return apply(
+        model,
+        lambda model: read_model(model, rename),
+        decide,
+        device=device,
+        draws=draws,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def fill(
+    plan: Plan,
+    parts: Mapping[str, Part],
+    *,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Fill parts of tensors with what the whole tensors of `plan` have there.
+
+    For engines that share tensors out without `DTensor`, and for stages of a pipeline: `parts`
+    says by the name in the plan which memory holds which elements. Only those are drawn. Raises
+    `InitPolicyError`, with nothing changed, for names, shapes and runs that the plan lacks.
+
+    >>> import torch, initpolicy
+    >>> plan = initpolicy.plan(torch.nn.Linear(784, 10, device="meta"), "mlp", seed=0)
+    >>> rows = torch.empty(5, 784)  # the second half
+    >>> fill(plan, {"weight": initpolicy.Part(rows, (10, 784), [(5 * 784, 10 * 784)])})
+    >>> model = torch.nn.Linear(784, 10)
+    >>> _ = apply(model, plan)
+    >>> torch.equal(rows, model.weight[5:])
+    True
+    """
+    from initpolicy.application import fill
+
+    fill(plan, parts, threads=threads, progress=progress)
 
 
 def materialize(
@@ -249,6 +300,10 @@ def __getattr__(name: str) -> Any:
         from initpolicy.problems import InitPolicyError
 
         return InitPolicyError
+    if name == "Part":
+        from initpolicy.laws import Part
+
+        return Part
     if name == "Plan":
         from initpolicy.plans import Plan
 

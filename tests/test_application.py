@@ -185,7 +185,7 @@ def test_a_meta_model_has_no_memory_to_write_to():
         initpolicy.apply(nn.Linear(3, 2, device="meta"), EVERYTHING)
     assert str(caught.value) == (
         "IP303 2 tensors are on the meta device and have no memory to write to: weight, bias; "
-        'give them some first, with `model.to_empty(device="cpu")`'
+        'give them some with `apply(model, policy, device="cpu")`'
     )
 
 

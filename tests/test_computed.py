@@ -277,7 +277,7 @@ def said(model, text, act=initpolicy.plan):
 def test_a_weight_that_no_rule_covers_is_named_and_not_its_parts():
     layer = parametrizations.weight_norm(nn.Linear(4, 6))
     assert said(layer, "format = 1\n[[rule]]\ninit.bias = 0").startswith(
-        "x.toml: IP201 1 parameter is covered by no rule: weight (ParametrizedLinear); "
+        "x.toml: IP201 1 parameter is covered by no rule: weight (Linear); "
     )
 
 

@@ -26,7 +26,12 @@ class Part:
     shape: tuple[int, ...]
     """The shape of the whole tensor."""
     runs: field.Runs
-    """The ascending runs of the whole tensor's flat row-major index that the elements have."""
+    """The ascending runs of the whole tensor's flat row-major index that the elements have. May be
+    given as pairs of start and stop."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.runs, field.Runs):  # pyright: ignore[reportUnnecessaryIsInstance]
+            object.__setattr__(self, "runs", field.Runs.of(self.runs))
 
     @property
     def numel(self) -> int:

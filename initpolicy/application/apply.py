@@ -1,0 +1,102 @@
+"""From a model to its first values: read it, decide, check everything, and only then write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from initpolicy.application.agreement import agreement
+from initpolicy.application.carry_out import Draws, Progress, carry_out
+from initpolicy.application.computed import check_computed
+from initpolicy.application.fitting import Job, fitting
+from initpolicy.application.memory import check_memory, give_memory
+from initpolicy.application.rebuilding import rebuild
+from initpolicy.model import Inventory, ModelError, is_sharded, shard_of
+from initpolicy.plans import Plan
+from initpolicy.problems import InitPolicyError, Problem, listed
+
+
+def apply(
+    model: nn.Module,
+    read: Callable[[nn.Module], Inventory],
+    decide: Callable[[Inventory], Plan],
+    *,
+    device: str | torch.device | None = None,
+    draws: Draws = "initpolicy",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """Read `model`, decide on a plan for it, carry it out, and return it.
+
+    Tensors on the meta device get memory on `device`. Raises `InitPolicyError`, with no tensor
+    changed, if anything speaks against it; of a model that is shared out, in every process.
+    """
+    with agreement(model) as agreed:
+        inventory = read(model)
+        plan = decide(inventory)
+        agreed.on(plan, inventory)
+        where = _device(device)
+        jobs = fitting(plan, inventory)
+        _check_draws(draws, jobs)
+        check_memory(plan, inventory, where)
+        _check_shards(inventory)
+        rebuilt = rebuild(plan, inventory)
+        computed = [job for job in jobs if job.slot.computed is not None]
+        if where is None or not any(t.is_meta for job in computed for t in job.slot.tensors):
+            check_computed(plan.seed, computed)
+    if where is not None:
+        give_memory(inventory, where)
+        inventory = read(model)
+        jobs = fitting(plan, inventory)
+    carry_out(plan.seed, jobs, inventory, draws=draws, threads=threads, progress=progress)
+    rebuilt.write(inventory)
+    return plan
+
+
+def _device(device: str | torch.device | None) -> torch.device | None:
+    if device is None:
+        return None
+    try:
+        found = torch.device(device)
+        if found.type == "meta":
+            raise RuntimeError("tensors on it have no memory")
+        torch.empty(0, device=found)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        raise InitPolicyError(
+            Problem(
+                "IP304",
+                f"there is no device {str(device)!r} to write to: {error}",
+                'write one that this process has, such as `device="cpu"`',
+            )
+        ) from error
+    return found
+
+
+def _check_draws(draws: Draws, jobs: list[Job]) -> None:
+    if draws not in ("initpolicy", "torch"):
+        raise InitPolicyError(
+            Problem("IP304", f"there are no draws {draws!r}", 'write "initpolicy" or "torch"')
+        )
+    sharded = [job.slot.name for job in jobs if is_sharded(job.slot.tensor)]
+    if draws == "torch" and sharded:
+        raise InitPolicyError(
+            Problem(
+                "IP304",
+                "torch's generator gives a tensor other values when it is shared out: "
+                f"{listed(sharded)}",
+                "leave out `draws`, or draw before the model is sharded",
+            )
+        )
+
+
+def _check_shards(inventory: Inventory) -> None:
+    problems: list[Problem] = []
+    for slot in inventory.slots:
+        try:
+            shard_of(slot.tensor, slot.name)
+        except ModelError as error:
+            problems.append(Problem("IP308", error.message, error.hint))
+    if problems:
+        raise InitPolicyError(problems)

@@ -1,0 +1,104 @@
+"""Which tensors of a model a plan fills, after every objection has been heard."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from initpolicy.laws import Law, LawError
+from initpolicy.laws.from_file import files_of
+from initpolicy.model import Inventory, Slot
+from initpolicy.plans import Decision, Plan
+from initpolicy.problems import InitPolicyError, Problem, listed
+
+
+class Job(NamedTuple):
+    """One tensor to fill."""
+
+    law: Law
+    slot: Slot
+    name: str
+    """The name of its stream."""
+
+
+def fitting(plan: Plan, inventory: Inventory) -> list[Job]:
+    """Give the tensors to fill, each with its law; raises unless the plan fits the whole model."""
+    problems = _misfits(plan, inventory)
+    if problems:
+        raise InitPolicyError(problems)
+    slots = {slot.name: slot for slot in inventory.slots}
+    jobs = [
+        Job(decision.law, slots[decision.name], decision.stream_name)
+        for decision in plan
+        if decision.law is not None
+    ]
+    _check_files(jobs)
+    return jobs
+
+
+def _check_files(jobs: list[Job]) -> None:
+    """Raise unless every file still has what the plan takes from it."""
+    problems: list[Problem] = []
+    laws = {id(job.law): job.law for job in jobs}  # many tensors share one
+    reading = {key for key, law in laws.items() if any(True for _ in files_of(law))}
+    for law, slot, _ in jobs:
+        if id(law) in reading:
+            try:
+                law.validate(slot.shape, slot.dtype)
+            except LawError as error:
+                problems.append(Problem("IP216", f"{slot.name}: {error.message}", error.hint))
+    if problems:
+        raise InitPolicyError(problems)
+
+
+def _misfits(plan: Plan, inventory: Inventory) -> list[Problem]:
+    if len(plan) == len(inventory.slots) and all(map(_alike, plan, inventory.slots)):
+        return []
+    slots = {slot.name: slot for slot in inventory.slots}
+    planned = {decision.name: decision for decision in plan}
+    hint = "plan it anew for this model"
+    problems: list[Problem] = []
+    missing = [name for name in planned if name not in slots]
+    if missing:
+        message = f"the plan has {len(missing)} tensors that the model lacks: {listed(missing)}"
+        problems.append(Problem("IP301", message, hint))
+    unknown = [name for name in slots if name not in planned]
+    if unknown:
+        message = f"the model has {len(unknown)} tensors that the plan lacks: {listed(unknown)}"
+        problems.append(Problem("IP301", message, hint))
+    for name, slot in slots.items():
+        if name not in planned or _alike(planned[name], slot):
+            continue
+        problems += [
+            Problem(
+                "IP301",
+                f"{name}: the plan has {what} {wanted}, the model {found}",
+                hint,
+            )
+            for what, wanted, found in _differences(planned[name], slot)
+            if wanted != found
+        ]
+    return problems
+
+
+def _alike(decision: Decision, slot: Slot) -> bool:
+    facts, sites = slot.measured, slot.sites
+    return (
+        facts is not None
+        and decision.name == sites[0].name
+        and decision.shape == facts.shape
+        and decision.dtype == facts.dtype
+        and decision.kind == sites[0].kind
+        and decision.aliases == tuple(site.name for site in sites[1:])
+    )
+
+
+def _differences(decision: Decision, slot: Slot) -> list[tuple[str, str, str]]:
+    # A lazy tensor has no shape that the plan's could be compared with.
+    shape, dtype = ("no shape", "no") if slot.lazy else (list(slot.shape), slot.facts.dtype)
+    names = decision.name, *decision.aliases
+    return [
+        ("kind", decision.kind, slot.kind),
+        ("dtype", decision.dtype, dtype),
+        ("names", ", ".join(names), ", ".join(site.name for site in slot.sites)),
+        ("shape", str(list(decision.shape)), str(shape)),
+    ]

@@ -1,0 +1,119 @@
+"""Memory for the tensors of a model on the meta device."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.parameter import Parameter
+
+from initpolicy.model import Inventory, Slot
+from initpolicy.plans import Plan
+from initpolicy.problems import InitPolicyError, Problem, listed
+
+
+def check_memory(plan: Plan, inventory: Inventory, device: torch.device | None) -> None:
+    """Raise unless every tensor that is on the meta device can get memory and values."""
+    on_meta = [slot for slot in inventory.slots if _on_meta(slot)]
+    if not on_meta:
+        return
+    if device is None:
+        filled = [slot.name for slot in on_meta if plan[slot.name].gives_values]
+        if filled:
+            raise InitPolicyError(
+                Problem(
+                    "IP303",
+                    f"{len(filled)} tensors are on the meta device and have no memory to write to: "
+                    f"{listed(filled)}",
+                    'give them some with `apply(model, policy, device="cpu")`',
+                )
+            )
+        return
+    # What a computed tensor is computed from is set with it.
+    set_with = {slot.name for slot in on_meta if slot.computed and plan[slot.name].gives_values}
+    unfilled = [
+        slot
+        for slot in on_meta
+        if not plan[slot.name].gives_values
+        and slot.computed is None
+        and slot.sites[0].part_of not in set_with
+    ]
+    problems: list[Problem] = []
+    for kind, way in (
+        ("parameter", "write a rule for them: `init.<name> = 0`"),
+        (
+            "buffer",
+            'write a rule for them: `buffer.<name> = 0`, `{ fn = "formula", ... }`, or '
+            '`{ recompute = "constructor" }`, if the module\'s own constructor can make them',
+        ),
+    ):
+        names = [f"{s.name} ({type(s.module).__name__})" for s in unfilled if s.kind == kind]
+        if names:
+            noun = f"{kind}s are" if len(names) > 1 else f"{kind} is"
+            problems.append(
+                Problem(
+                    "IP306",
+                    f"{len(names)} {noun} on the meta device, and nothing gives values to "
+                    f"{'them' if len(names) > 1 else 'it'}: {listed(names)}",
+                    way if len(names) > 1 else way.replace("them", "it"),
+                )
+            )
+    if problems:
+        raise InitPolicyError(problems)
+
+
+def give_memory(inventory: Inventory, device: torch.device) -> None:
+    """Give every tensor on the meta device memory on `device`, with whatever is in it.
+
+    Each tensor stays the object that it is, so that ties and whatever refers to it survive. All
+    memory is there before the first tensor is changed.
+    """
+    made: list[tuple[Slot, torch.Tensor]] = []
+    with torch.no_grad():
+        for slot in inventory.slots:
+            if slot.computed is None and slot.tensor.is_meta:
+                made.append((slot, torch.empty_like(slot.tensor, device=device)))
+        for slot, memory in made:
+            moved: dict[int, torch.Tensor] = {}
+            for site in slot.sites:
+                present = _present(site.module, site.local_name)
+                if id(present) not in moved:
+                    moved[id(present)] = _moved(present, memory)
+                _put(site.module, site.local_name, moved[id(present)])
+
+
+def _on_meta(slot: Slot) -> bool:
+    return any(tensor.is_meta for tensor in slot.tensors)
+
+
+def _present(module: nn.Module, name: str) -> torch.Tensor:
+    found = module._parameters.get(name)  # pyright: ignore[reportPrivateUsage]
+    if found is None:
+        found = module._buffers[name]  # pyright: ignore[reportPrivateUsage]
+    assert found is not None
+    return found
+
+
+def _put(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    if name in module._parameters:  # pyright: ignore[reportPrivateUsage]
+        assert isinstance(tensor, Parameter)
+        module._parameters[name] = tensor  # pyright: ignore[reportPrivateUsage]
+    else:
+        module._buffers[name] = tensor  # pyright: ignore[reportPrivateUsage]
+
+
+def _moved(tensor: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    """Let a tensor have this memory: the same object, or a new one where torch allows no other."""
+    other = (
+        Parameter(memory, tensor.requires_grad)
+        if isinstance(tensor, Parameter)
+        else memory.detach().requires_grad_(tensor.requires_grad)
+    )
+    if type(other) is not type(tensor) and isinstance(tensor, Parameter):
+        other.__class__ = type(tensor)
+    for name, mark in vars(tensor).items():  # such as `no_weight_decay`
+        setattr(other, name, mark)
+    try:
+        torch.utils.swap_tensors(tensor, other)  # pyright: ignore[reportUnknownMemberType]
+    except RuntimeError:  # something refers weakly to it
+        return other
+    return tensor
