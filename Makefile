@@ -23,6 +23,8 @@ bench: .venv/developer  ## speed, paired with torch in one run
 	$(BIN)/python benchmarks/orthogonal.py
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/planning.py
+	$(BIN)/python benchmarks/shards.py
+	$(BIN)/python benchmarks/materialize.py
 
 heavy: .venv/developer  ## exhaustive sweeps: minutes to an hour
 	$(BIN)/pytest -m heavy -n 2
