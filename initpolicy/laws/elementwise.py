@@ -42,6 +42,7 @@ class Constant(Law):
 
     value: float
     kind: ClassVar[str] = "constant"
+    _exact: ClassVar[bool] = True
     is_drawn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -79,14 +80,12 @@ class Constant(Law):
         initpolicy.laws.base.LawError: 300 does not fit into uint8, which holds 0 to 255
         """
         if dtype.is_floating_point or dtype.is_complex:
-            # Rounding decides only for values next to the largest; nothing else is worth a tensor.
-            if abs(self.value) <= torch.finfo(dtype).max:
-                return
-            rounded = torch.tensor(self.value, dtype=torch.float64).to(dtype).abs().double()
-            if not torch.isfinite(rounded):
-                largest = short(torch.finfo(dtype).max)
+            # torch refuses to write what is larger, also where it would be rounded down.
+            largest = torch.finfo(dtype).max
+            if abs(self.value) > largest:
                 raise LawError(
-                    f"{self} does not fit into {name_of(dtype)}, whose largest value is {largest}"
+                    f"{self} does not fit into {name_of(dtype)}, "
+                    f"whose largest value is {short(largest)}"
                 )
             return
         low, high = (0, 1) if dtype == torch.bool else _integers(dtype)
@@ -131,6 +130,8 @@ def _integers(dtype: torch.dtype) -> tuple[int, int]:
 
 class Drawn(Law):
     """A law of chance: elements are independent and all follow one distribution."""
+
+    _exact: ClassVar[bool] = True
 
     @property
     @abstractmethod

@@ -298,7 +298,8 @@ def test_the_fields_refusals_are_ours():
         (255, torch.uint8),
         (1, torch.bool),
         (-(2**63), torch.int64),
-        (65519, torch.float16),  # next to the largest: rounds to it
+        (65504, torch.float16),
+        (-448, torch.float8_e4m3fn),
         (0.5, torch.complex64),
         (1, torch.float8_e5m2),
     ],
@@ -309,6 +310,22 @@ def test_constants_that_fit(value, dtype):
     Constant(value).validate((), dtype)
     Constant(value).write(tensor, field.stream(0, "b"))
     assert Constant(value).check(tensor) == ()
+
+
+FLOATS = [torch.float8_e4m3fn, torch.float8_e5m2, torch.float16, torch.bfloat16, torch.float32]
+
+
+@given(st.sampled_from(FLOATS), st.floats(-1e39, 1e39) | st.floats(-1e5, 1e5), st.booleans())
+def test_a_constant_fits_exactly_where_torch_writes_it(dtype, value, near):
+    if near:  # next to the largest, where to round would be enough
+        value = math.copysign(torch.finfo(dtype).max * (1 + value % 0.01 / 10), value)
+    try:
+        torch.full((2,), value, dtype=dtype)
+    except RuntimeError:
+        with pytest.raises(LawError, match="whose largest value is"):
+            Constant(value).validate((2,), dtype)
+    else:
+        Constant(value).validate((2,), dtype)
 
 
 @pytest.mark.parametrize(
