@@ -77,8 +77,18 @@ class Law(ABC):
     is_drawn: ClassVar[bool] = True
     """Whether the values depend on the stream."""
 
+    _exact: ClassVar[bool] = False
+
     shares_stream: ClassVar[bool] = False
     """Whether the law means something only beside another tensor that names the same stream."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every machine gives the values the same bits.
+
+        Others are computed with functions that machines round otherwise: matrix products, cosines.
+        """
+        return self._exact
 
     @abstractmethod
     def __str__(self) -> str:

@@ -35,6 +35,7 @@ class Identity(Fixed):
 
     gain: float = 1.0
     kind: ClassVar[str] = "identity"
+    _exact: ClassVar[bool] = True
 
     def __str__(self) -> str:
         return times("partial identity", self.gain)

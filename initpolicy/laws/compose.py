@@ -48,6 +48,11 @@ class ZeroRows(Law):
         return f"{self.law}, {which} {', '.join(map(str, self.rows))} zero"
 
     @property
+    def is_exact(self) -> bool:
+        """Whether the other law is."""
+        return self.law.is_exact
+
+    @property
     def support(self) -> tuple[float, float]:
         """The other law's, widened to hold 0."""
         low, high = self.law.support
@@ -159,6 +164,11 @@ class Stacked(Law):
         texts = ["kept" if part is None else str(part) for part in self.parts]
         shown = texts[0] if len(set(texts)) == 1 else " | ".join(texts)
         return f"{len(texts)} parts: {shown}"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every part is."""
+        return all(part is None or part.is_exact for part in self.parts)
 
     @property
     def support(self) -> tuple[float, float]:
@@ -281,6 +291,11 @@ class Arranged(Law):
 
     def __str__(self) -> str:
         return f"{self.law}, stored as {' '.join(self.layout)}"
+
+    @property
+    def is_exact(self) -> bool:
+        """What the other law says."""
+        return self.law.is_exact
 
     @property
     def support(self) -> tuple[float, float]:

@@ -37,6 +37,7 @@ class FromFile(Law):
     repeat: int = 1
     factor: float = 1.0
     kind: ClassVar[str] = "from_file"
+    _exact: ClassVar[bool] = True
     is_drawn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

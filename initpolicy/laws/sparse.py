@@ -47,6 +47,7 @@ class Sparse(Law):
     sparsity: float
     std: float = 0.01
     kind: ClassVar[str] = "sparse"
+    _exact: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         settle(self, "sparsity", "std")

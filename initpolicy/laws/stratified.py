@@ -46,6 +46,11 @@ class Stratified(Law):
         return f"stratified {self.law}"
 
     @property
+    def is_exact(self) -> bool:
+        """Whether the quantiles are found without functions that machines round otherwise."""
+        return isinstance(self.law, Uniform)
+
+    @property
     def support(self) -> tuple[float, float]:
         """The other law's."""
         return self.law.support

@@ -78,6 +78,7 @@ class Eye(Pattern):
 
     value: float = 1.0
     kind: ClassVar[str] = "eye"
+    _exact: ClassVar[bool] = True
     is_drawn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -129,6 +130,7 @@ class Dirac(Pattern):
     groups: int = 1
     value: float = 1.0
     kind: ClassVar[str] = "dirac"
+    _exact: ClassVar[bool] = True
     is_drawn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

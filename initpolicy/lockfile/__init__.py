@@ -6,7 +6,7 @@ or with the values of a model.
 
 from initpolicy.lockfile.differences import Change, Differences, Setting, compare, differences
 from initpolicy.lockfile.document import Entry, Lock
-from initpolicy.lockfile.exact import has_digest, is_exact
+from initpolicy.lockfile.exact import has_digest
 from initpolicy.lockfile.making import bytes_to_draw, lock
 from initpolicy.lockfile.policies import KeyChange, PolicyDifferences, policy_differences
 from initpolicy.lockfile.reading import is_lock, parse, read
@@ -28,7 +28,6 @@ __all__ = [
     "compare",
     "differences",
     "has_digest",
-    "is_exact",
     "is_lock",
     "lock",
     "parse",

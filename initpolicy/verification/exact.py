@@ -14,19 +14,7 @@ import torch
 from torch import Tensor
 
 from initpolicy import field
-from initpolicy.laws import (
-    Arranged,
-    Constant,
-    Dirac,
-    Drawn,
-    Eye,
-    FromFile,
-    Law,
-    Part,
-    Sparse,
-    Stacked,
-    ZeroRows,
-)
+from initpolicy.laws import Law, Part, Stacked
 
 BLOCK = 1 << 20  # elements that are drawn at a time
 
@@ -61,20 +49,6 @@ class Difference:
         )
 
 
-def is_bitwise(law: Law) -> bool:
-    """Whether every machine gives the law's values the same bits.
-
-    >>> from initpolicy.laws import Normal, Orthogonal
-    >>> is_bitwise(Normal(0, 1)), is_bitwise(Orthogonal())
-    (True, False)
-    """
-    if isinstance(law, Stacked):
-        return all(part is None or is_bitwise(part) for part in law.parts)
-    if isinstance(law, ZeroRows | Arranged):
-        return is_bitwise(law.law)
-    return isinstance(law, Constant | Drawn | Sparse | Eye | Dirac | FromFile)
-
-
 def difference(
     law: Law,
     tensor: Tensor,
@@ -104,7 +78,7 @@ def difference(
     flat = tensor.detach().reshape(-1)
     count, first, largest = 0, None, 0.0
     values: tuple[float | complex, float | complex] = (0.0, 0.0)
-    slack = 0.0 if is_bitwise(law) and not computed else (_COMPUTED if computed else ROUNDING)
+    slack = 0.0 if law.is_exact and not computed else (_COMPUTED if computed else ROUNDING)
     for start, expected in _blocks(law, flat, stream, shape, runs):
         found = flat[start : start + expected.numel()]
         wrong = _unequal(found, expected, slack)

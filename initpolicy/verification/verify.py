@@ -22,7 +22,7 @@ from initpolicy.laws.base import Piece
 from initpolicy.model import Inventory, is_sharded, shard_of
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem
-from initpolicy.verification.exact import Difference, difference, is_bitwise
+from initpolicy.verification.exact import Difference, difference
 from initpolicy.verification.lawful import Test, farthest, impossible, tests, visible
 from initpolicy.verification.resemblance import looks_like
 from initpolicy.verification.sources import Held, Source, contents
@@ -74,7 +74,7 @@ def _exactly(held: list[Held], seed: int) -> tuple[list[Finding], list[Judged]]:
     judged: list[Judged] = []
     for one in held:
         law = _law(one)
-        bitwise = is_bitwise(law) and not one.computed
+        bitwise = law.is_exact and not one.computed
         judged.append(Judged(one.decision.name, "exactly" if bitwise else "to rounding"))
         stream = field.stream(seed, one.decision.stream_name)
         wrong = _difference(law, one, stream)
