@@ -119,6 +119,7 @@ class _Resolving:
         self.lowering = Lowering()
         # By entry without expressions, and facts, which alike tensors of the inventory share.
         self.closed: dict[tuple[int, int], Lowered] = {}
+        self.decided: dict[tuple[int, int, type, bool], Decision] = {}
         self.choices: dict[int, Choice] = {}  # of each entry, which stands for many tensors
         self.problems = problems
         # The same mistake in one rule is found again for every tensor: told once, with a count.
@@ -190,6 +191,10 @@ class _Resolving:
     def decision(self, slot: Slot, matching: Matching) -> Decision:
         site, facts = slot.sites[0], slot.facts
         matches = matching.of(slot)
+        # Most tensors of a model are decided as others were: by the same rules, of the same shape.
+        alike = (id(matches), id(facts), type(site.module), site.persistent)
+        if alike in self.decided and len(slot.sites) == 1 and slot.computed is None:
+            return self.decided[alike].named(site.name)
         winner = matches[-1] if matches else None
         lowered = self.lowered(winner, slot, site) if winner else None
         recompute = winner.entry.value if winner else None
@@ -205,7 +210,7 @@ class _Resolving:
             )
         if len(slot.sites) > 1:
             self.compare_aliases(slot, matching, lowered)
-        return Decision(
+        decision = Decision(
             name=site.name,
             kind=site.kind,
             shape=facts.shape,
@@ -219,6 +224,15 @@ class _Resolving:
             persistent=site.persistent if len(slot.sites) == 1 else slot.persistent,
             recompute=recompute.by if isinstance(recompute, Recompute) else "",
         )
+        shared = len(slot.sites) == 1 and slot.computed is None
+        if shared and lowered is not None and winner is not None and self.is_closed(winner):
+            self.decided[alike] = decision
+        return decision
+
+    @staticmethod
+    def is_closed(match: Match) -> bool:
+        """Whether what a match says is the same for every tensor of a shape."""
+        return isinstance(match.entry.value, Call) and match.entry.value.is_closed
 
     def lowered(self, match: Match, slot: Slot, site: Site) -> Lowered | None:
         """The law that a match gives; None if it gives none, or fails, which is then noted."""
@@ -228,7 +242,7 @@ class _Resolving:
         if isinstance(value, Recompute):
             self.check_constructor(match, slot, site)
             return None
-        closed = isinstance(value, Call) and value.is_closed
+        closed = self.is_closed(match)
         key = (id(match.entry), id(slot.measured))
         if closed and key in self.closed:
             return self.closed[key]
