@@ -313,6 +313,15 @@ def test_errors_in_progress_stop_the_work():
     assert len(calls) == 1
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own answer to Ctrl-C, also where a shell starts the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_interrupt(threads):
     """Ctrl-C ends a long fill, having told what was written."""

@@ -245,7 +245,8 @@ def test_processes_at_once_write_one_checkpoint(planned, whole, tmp_path) -> Non
 
 
 PROGRAM = """
-import sys, time, threading
+import signal, sys, time, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it
 import torch, initpolicy
 from torch import nn
 from initpolicy.materialization.blocks import Block
