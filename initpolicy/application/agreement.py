@@ -16,7 +16,7 @@ from torch import nn
 
 from initpolicy.model import Inventory, mesh_of
 from initpolicy.plans import Decision, Plan
-from initpolicy.problems import InitPolicyError, Problem
+from initpolicy.problems import InitPolicyError, Problem, listed
 
 _BITS = (1 << 62) - 1
 
@@ -42,35 +42,48 @@ class Agreement:
 def agreement(model: nn.Module) -> Generator[Agreement, None, None]:
     """Let all processes that hold parts of `model` succeed with what is done inside, or none.
 
-    Every one of them must enter. Raises `InitPolicyError` in all of them if it was raised in any,
-    or if their plans are not the same. Costs three numbers a mesh, where all is well.
+    Every one of them must enter. What one of them raises, whatever it is, reaches the others as an
+    `InitPolicyError`, and so does it all of them if their plans are not the same. Costs three
+    numbers a mesh, where all is well.
     """
     meshes = _meshes(model)
     agreed = Agreement()
     if not meshes:
         yield agreed
         return
-    own: InitPolicyError | None = None
     try:
         yield agreed
-    except InitPolicyError as error:
-        own = error
-    if _differ(meshes, agreed, own is not None):
-        others = _told(meshes, agreed, own)
-        raise own or InitPolicyError(others)
+    except Exception as error:  # also a defect: nobody may wait for this process
+        _settle(meshes, agreed, _said(error))
+        raise
+    _settle(meshes, agreed, [])
+
+
+def _said(error: Exception) -> list[str]:
+    if isinstance(error, InitPolicyError):
+        return [str(problem) for problem in error.problems]
+    return [f"{type(error).__name__}: {error}"]
 
 
 def _meshes(model: nn.Module) -> list[Any]:
+    """Give the meshes that this process is in, in an order in which no two wait for each other."""
     found: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         mesh = mesh_of(tensor)
         if mesh is not None and mesh.get_coordinate() is not None:
             found.setdefault(_key(mesh), mesh)
-    return list(found.values())
+    return sorted(found.values(), key=_order)
 
 
 def _key(mesh: Any) -> int:
     return hash(mesh)
+
+
+def _order(mesh: Any) -> tuple[Any, ...]:
+    """The same in all processes, and for the rows of one mesh all before or after its columns."""
+    ranks: list[int] = mesh.mesh.flatten().tolist()
+    apart = [rank - ranks[0] for rank in ranks]
+    return apart, ranks[0], tuple(mesh.shape), tuple(mesh.mesh_dim_names or ())
 
 
 def _text(decision: Decision) -> str:
@@ -79,61 +92,75 @@ def _text(decision: Decision) -> str:
     return json.dumps([decision.name, shape, decision.dtype, decision.stream_name, law])
 
 
+def _settle(meshes: Sequence[Any], agreed: Agreement, said: list[str]) -> None:
+    """Raise if another process failed or has another plan; `said` is what went wrong in this."""
+    if _differ(meshes, agreed, bool(said)):
+        problems = _told(meshes, agreed, said)
+        if not said:
+            raise InitPolicyError(problems)
+
+
 def _differ(meshes: Sequence[Any], agreed: Agreement, failed: bool) -> bool:
     """Whether any process failed, or has another plan; the same answer in all of them."""
-    for once in (True, False):  # again, so that what the last mesh found reaches those of the first
-        for mesh in meshes:
-            lines = agreed.decisions.get(_key(mesh), []) if once else []
-            hashed = blake2b("\n".join(lines).encode(), digest_size=8).digest()
-            number = int.from_bytes(hashed, "big") & _BITS
-            told = torch.tensor([int(failed), number, -number], device=mesh.device_type)
-            for dimension in range(mesh.ndim):
-                torch.distributed.all_reduce(
-                    told, torch.distributed.ReduceOp.MAX, mesh.get_group(dimension)
-                )
-            anyone, most, least = told.tolist()
-            failed = bool(anyone) or most != -least
+    for mesh, once in _twice(meshes):
+        lines = agreed.decisions.get(_key(mesh), []) if once else []
+        hashed = blake2b("\n".join(lines).encode(), digest_size=8).digest()
+        number = int.from_bytes(hashed, "big") & _BITS
+        told = torch.tensor([int(failed), number, -number], device=mesh.device_type)
+        for dimension in range(mesh.ndim):
+            torch.distributed.all_reduce(
+                told, torch.distributed.ReduceOp.MAX, mesh.get_group(dimension)
+            )
+        anyone, most, least = told.tolist()
+        failed = bool(anyone) or most != -least
     return failed
 
 
-def _told(meshes: Sequence[Any], agreed: Agreement, own: InitPolicyError | None) -> list[Problem]:
-    """What went wrong in other processes."""
+def _twice(meshes: Sequence[Any]) -> list[tuple[Any, bool]]:
+    """Every mesh, and once more, so that what the last one found reaches those of the first."""
+    return [(mesh, once) for once in (True, False) for mesh in meshes]
+
+
+def _told(meshes: Sequence[Any], agreed: Agreement, said: list[str]) -> list[Problem]:
+    """What went wrong in any process; each takes part in every exchange."""
     rank = torch.distributed.get_rank()
-    said = [str(problem) for problem in own.problems] if own else []
-    heard: dict[int, list[str]] = {rank: said}
-    plans: dict[int, list[str]] = {}
-    for mesh in meshes:
-        plans = {rank: agreed.decisions.get(_key(mesh), [])}
+    heard: dict[int, list[str]] = {rank: said} if said else {}
+    different: set[str] = set()
+    for mesh, once in _twice(meshes):
+        plans = {rank: agreed.decisions.get(_key(mesh), []) if once else []}
         for dimension in range(mesh.ndim):
             group = mesh.get_group(dimension)
             all_of: list[Any] = [None] * mesh.size(dimension)
-            torch.distributed.all_gather_object(all_of, (heard, plans), group)
-            for more_heard, more_plans in all_of:
+            torch.distributed.all_gather_object(all_of, (heard, plans, different), group)
+            for more_heard, more_plans, more_different in all_of:
                 heard |= more_heard
                 plans |= more_plans
-        if not any(heard.values()) and (first := _first_difference(plans)):
-            return [first]
+                different |= more_different
+        different |= _first_difference(plans)
+    if not heard:
+        hint = "give every rank the same policy, seed and variables"
+        return [Problem("IP307", min(different), hint)]
+    alike: dict[str, list[str]] = {}
+    for other, lines in sorted(heard.items()):
+        alike.setdefault("; ".join(lines), []).append(str(other))
     return [
         Problem(
             "IP307",
-            f"rank {other} could not go on, so no rank did: {'; '.join(lines)}",
-            "set this right on that rank, or give every rank the same model and policy",
+            f"rank{'s' * (len(ranks) > 1)} {listed(ranks)} could not go on, so no rank did: {why}",
+            "set this right there, or give every rank the same model and policy",
         )
-        for other, lines in sorted(heard.items())
-        if lines
+        for why, ranks in alike.items()
     ]
 
 
-def _first_difference(plans: dict[int, list[str]]) -> Problem | None:
+def _first_difference(plans: dict[int, list[str]]) -> set[str]:
     (first, lines), *others = sorted(plans.items())
     for rank, other in others:
         if other != lines:
             pairs = zip([*lines, "nothing"], [*other, "nothing"], strict=False)
             here, there = next((a, b) for a, b in pairs if a != b)
-            return Problem(
-                "IP307",
+            return {
                 f"ranks {first} and {rank} have different plans, so no rank went on: "
-                f"first {here} on rank {first}, {there} on rank {rank}",
-                "give every rank the same policy, seed and variables",
-            )
-    return None
+                f"first {here} on rank {first}, {there} on rank {rank}"
+            }
+    return set()

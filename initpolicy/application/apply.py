@@ -11,9 +11,9 @@ from initpolicy.application.agreement import agreement
 from initpolicy.application.carry_out import Draws, Progress, carry_out
 from initpolicy.application.computed import check_computed
 from initpolicy.application.fitting import Job, fitting
-from initpolicy.application.memory import check_memory, give_memory
+from initpolicy.application.memory import check_memory, give, new_memory, take_back
 from initpolicy.application.rebuilding import rebuild
-from initpolicy.model import Inventory, ModelError, is_sharded, shard_of
+from initpolicy.model import Inventory, ModelError, Slot, is_sharded, reshard, shard_of
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
 
@@ -33,23 +33,30 @@ def apply(
     Tensors on the meta device get memory on `device`. Raises `InitPolicyError`, with no tensor
     changed, if anything speaks against it; of a model that is shared out, in every process.
     """
+    reshard(model)
     with agreement(model) as agreed:
         inventory = read(model)
         plan = decide(inventory)
-        agreed.on(plan, inventory)
         where = _device(device)
         jobs = fitting(plan, inventory)
+        agreed.on(plan, inventory)
         _check_draws(draws, jobs)
         check_memory(plan, inventory, where)
         _check_shards(inventory)
         rebuilt = rebuild(plan, inventory)
         computed = [job for job in jobs if job.slot.computed is not None]
-        if where is None or not any(t.is_meta for job in computed for t in job.slot.tensors):
-            check_computed(plan.seed, computed)
-    if where is not None:
-        give_memory(inventory, where)
+        later = {job.slot.name for job in computed if _has_no_memory(job.slot)}
+        check_computed(plan.seed, [job for job in computed if job.slot.name not in later])
+        made = new_memory(inventory, where)
+    if made:
+        give(made)
         inventory = read(model)
         jobs = fitting(plan, inventory)
+        try:
+            check_computed(plan.seed, [job for job in jobs if job.slot.name in later])
+        except InitPolicyError:
+            take_back(made, inventory)
+            raise
     carry_out(plan.seed, jobs, inventory, draws=draws, threads=threads, progress=progress)
     rebuilt.write(inventory)
     return plan
@@ -72,6 +79,10 @@ def _device(device: str | torch.device | None) -> torch.device | None:
             )
         ) from error
     return found
+
+
+def _has_no_memory(slot: Slot) -> bool:
+    return any(tensor.is_meta and not is_sharded(tensor) for tensor in slot.tensors)
 
 
 def _check_draws(draws: Draws, jobs: list[Job]) -> None:

@@ -11,6 +11,10 @@ from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
 
 
+NewMemory = list[tuple[Slot, torch.Tensor]]
+"""Tensors on the meta device, each with the memory that it will have."""
+
+
 def check_memory(plan: Plan, inventory: Inventory, device: torch.device | None) -> None:
     """Raise unless every tensor that is on the meta device can get memory and values."""
     on_meta = [slot for slot in inventory.slots if _on_meta(slot)]
@@ -19,10 +23,11 @@ def check_memory(plan: Plan, inventory: Inventory, device: torch.device | None) 
     if device is None:
         filled = [slot.name for slot in on_meta if plan[slot.name].gives_values]
         if filled:
+            are, have = ("tensors are", "have") if len(filled) > 1 else ("tensor is", "has")
             raise InitPolicyError(
                 Problem(
                     "IP303",
-                    f"{len(filled)} tensors are on the meta device and have no memory to write to: "
+                    f"{len(filled)} {are} on the meta device and {have} no memory to write to: "
                     f"{listed(filled)}",
                     'give them some with `apply(model, policy, device="cpu")`',
                 )
@@ -30,12 +35,15 @@ def check_memory(plan: Plan, inventory: Inventory, device: torch.device | None) 
         return
     # What a computed tensor is computed from is set with it.
     set_with = {slot.name for slot in on_meta if slot.computed and plan[slot.name].gives_values}
+    renewed = {slot.sites[0].part_of for slot in on_meta if plan[slot.name].gives_values} - {""}
+    vectors = _vectors(inventory, set_with | renewed)
     unfilled = [
         slot
         for slot in on_meta
         if not plan[slot.name].gives_values
         and slot.computed is None
         and slot.sites[0].part_of not in set_with
+        and slot.name not in vectors
     ]
     problems: list[Problem] = []
     for kind, way in (
@@ -61,24 +69,53 @@ def check_memory(plan: Plan, inventory: Inventory, device: torch.device | None) 
         raise InitPolicyError(problems)
 
 
-def give_memory(inventory: Inventory, device: torch.device) -> None:
-    """Give every tensor on the meta device memory on `device`, with whatever is in it.
+@torch.no_grad()
+def new_memory(inventory: Inventory, device: torch.device | None) -> NewMemory:
+    """Make memory on `device` for every tensor on the meta device; no tensor is changed yet."""
+    if device is None:
+        return []
+    return [
+        (slot, torch.empty_like(slot.tensor, device=device))
+        for slot in inventory.slots
+        if slot.computed is None and slot.tensor.is_meta
+    ]
 
-    Each tensor stays the object that it is, so that ties and whatever refers to it survive. All
-    memory is there before the first tensor is changed.
+
+@torch.no_grad()
+def give(made: NewMemory) -> None:
+    """Give every tensor its memory, with whatever is in it.
+
+    Each tensor stays the object that it is, so that ties and whatever refers to it survive.
     """
-    made: list[tuple[Slot, torch.Tensor]] = []
-    with torch.no_grad():
-        for slot in inventory.slots:
-            if slot.computed is None and slot.tensor.is_meta:
-                made.append((slot, torch.empty_like(slot.tensor, device=device)))
-        for slot, memory in made:
-            moved: dict[int, torch.Tensor] = {}
-            for site in slot.sites:
-                present = _present(site.module, site.local_name)
-                if id(present) not in moved:
-                    moved[id(present)] = _moved(present, memory)
-                _put(site.module, site.local_name, moved[id(present)])
+    for slot, memory in made:
+        moved: dict[int, torch.Tensor] = {}
+        for site in slot.sites:
+            present = _present(site.module, site.local_name)
+            if id(present) not in moved:
+                moved[id(present)] = _moved(present, memory)
+            _put(site.module, site.local_name, moved[id(present)])
+
+
+def take_back(made: NewMemory, inventory: Inventory) -> None:
+    """Put every tensor that was given memory back onto the meta device."""
+    given = [inventory.by_name[slot.name] for slot, _ in made]
+    give([(slot, torch.empty_like(slot.tensor, device="meta")) for slot in given])
+
+
+def _vectors(inventory: Inventory, set_with: set[str]) -> set[str]:
+    """Name the singular vectors of spectral norms, which are found anew for a new weight."""
+    return {
+        slot.name
+        for slot in inventory.slots
+        if type(slot.module).__name__ == "_SpectralNorm"
+        and slot.local_name in ("_u", "_v")
+        and any(slot.name.startswith(_parametrization(name)) for name in set_with)
+    }
+
+
+def _parametrization(name: str) -> str:
+    module, _, local = name.rpartition(".")
+    return f"{module}.parametrizations.{local}.".lstrip(".")
 
 
 def _on_meta(slot: Slot) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 from torch.nn.parameter import Parameter
 
 PLAIN = frozenset({torch.Tensor, Parameter})
@@ -28,3 +29,15 @@ def mesh_of(tensor: torch.Tensor) -> Any:
     """Give the `DeviceMesh` of a tensor that is sharded, or None."""
     sharded: Any = tensor
     return sharded.device_mesh if is_sharded(tensor) else None
+
+
+def reshard(model: nn.Module) -> None:
+    """Let every module under FSDP2 hold its own part again, if it still holds all of it.
+
+    After a forward pass without a backward one, it has whole parameters that nothing keeps.
+    """
+    loaded: Any = sys.modules.get("torch.distributed.fsdp")
+    if loaded is not None and hasattr(loaded, "FSDPModule"):
+        for module in model.modules():
+            if isinstance(module, loaded.FSDPModule):
+                cast("Any", module).reshard()
