@@ -1,4 +1,4 @@
-"""A small model with everything that sharding makes hard, and the ways in which it is shared out."""
+"""A small model with all that sharding makes hard, and the ways in which it is shared out."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from initpolicy.model import Inventory, Slot
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
 
-
 NewMemory = list[tuple[Slot, torch.Tensor]]
 """Tensors on the meta device, each with the memory that it will have."""
 
