@@ -78,8 +78,11 @@ def plan(
     output: AsWhat = Output.text,
 ) -> None:
     """Show what each tensor of a model would begin with."""
-    with reporting(output):
+    from initpolicy.report import findings
+
+    with reporting(output) as cases:
         decided = inputs.read(model, policy, kwarg or [], var or [], device="meta").plan(seed)
+        cases += findings.of_plan(decided)
         if output is Output.json:
             machine.write(decided.to_json(), sys.stdout)
         else:

@@ -49,9 +49,9 @@ def lock(
 ) -> None:
     """Write what each tensor begins with into a file, to review what changes."""
     from initpolicy import lockfile
-    from initpolicy.report import differences
+    from initpolicy.report import changes, differences, findings
 
-    with reporting(output):
+    with reporting(output) as cases:
         file = Path(out if out is not None else f"{Path(policy).stem}.lock")
         before = lockfile.read(file) if check else _present(file)
         plan = inputs.read(model, policy, kwarg or [], var or [], device="meta").plan(seed)
@@ -61,6 +61,9 @@ def lock(
         found = None if before is None else lockfile.differences(before, after)
         if not check:
             _write(file, lockfile.write(after))
+        cases += findings.of_plan(plan)
+        if check and found is not None:
+            cases += changes.of_differences(found, after)
         to = text.console(sys.stdout)
         if output is Output.json:
             told = {"file": str(file), "tensors": len(after), "written": not check}
@@ -93,11 +96,12 @@ def diff(
     """Show what changed between two policies, locks, plans or models, or a model and its lock."""
     from initpolicy.cli import comparing
     from initpolicy.lockfile import Differences, PolicyDifferences
-    from initpolicy.report import differences
+    from initpolicy.report import changes, differences
 
-    with reporting(output):
+    with reporting(output) as cases:
         options = comparing.Options(seed, var or [], kwarg or [])
         found = comparing.found(before, after, with_, options)
+        cases += changes.of_differences(found)
         to = text.console(sys.stdout)
         if output is Output.json:
             machine.write(found.to_json(), sys.stdout)

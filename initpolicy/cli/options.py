@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from initpolicy.problems import InitPolicyError
 from initpolicy.report import machine, text
+
+if TYPE_CHECKING:
+    from initpolicy.report.findings import Case
 
 MISUSE = 2
 INTERRUPTED = 130
@@ -22,6 +26,9 @@ class Output(str, Enum):
 
     text = "text"
     json = "json"
+    sarif = "sarif"
+    junit = "junit"
+    github = "github"
 
 
 app = typer.Typer(
@@ -51,20 +58,57 @@ Kwarg = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="an argument of the model, as in TOML"),
 ]
-AsWhat = Annotated[Output, typer.Option(help="for people or for programs")]
+AsWhat = Annotated[
+    Output, typer.Option(help="for people, or for programs; sarif, junit and github tell findings")
+]
 
 
 @contextmanager
-def reporting(output: Output) -> Generator[None, None, None]:
-    """Report what is wrong, and exit as the exit codes say."""
+def reporting(output: Output) -> Generator[list[Case], None, None]:
+    """Report what is wrong or was found, and exit as the exit codes say.
+
+    What is added to the list that this gives is written at the end, if `output` is a format of
+    findings. SARIF and JUnit are one document, so that nothing else is then printed.
+    """
+    cases: list[Case] = []
     try:
-        yield
+        if output in (Output.sarif, Output.junit):
+            with redirect_stdout(io.StringIO()):
+                yield cases
+        else:
+            yield cases
     except InitPolicyError as error:
         if output is Output.json:
             machine.write(machine.problems(error.problems), sys.stdout)
         else:
-            text.problems(error.problems, text.console(sys.stderr))
+            if output not in (Output.sarif, Output.junit):
+                text.problems(error.problems, text.console(sys.stderr))
+            if output is not Output.text:
+                from initpolicy.report.findings import of_problems
+
+                _write(output, [*cases, of_problems("initpolicy", error.problems, broken=True)])
         raise typer.Exit(MISUSE) from None
+    except typer.Exit:
+        _write(output, cases)
+        raise
     except KeyboardInterrupt as error:
         text.raw(str(error) or "interrupted", text.console(sys.stderr))
         raise typer.Exit(INTERRUPTED) from None
+    _write(output, cases)
+
+
+def _write(output: Output, cases: Sequence[Case]) -> None:
+    """Write findings in the formats that are for findings."""
+    if output is Output.sarif:
+        from initpolicy.report import sarif
+
+        machine.write(sarif.document(cases), sys.stdout)
+    elif output is Output.junit:
+        from initpolicy.report import junit
+
+        sys.stdout.write(junit.document("initpolicy", cases))
+    elif output is Output.github:
+        from initpolicy.report import github
+
+        for line in github.lines(cases):
+            sys.stdout.write(f"{line}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from initpolicy.report import machine, text
 from initpolicy.report.summary import count
 
 if TYPE_CHECKING:
+    from initpolicy.report.findings import Case
     from initpolicy.testing.folder import Tested
 
 
@@ -29,9 +31,9 @@ def examples(
     """Check policies against the models that they name in lines `#:model file.py:callable`."""
     from initpolicy.testing import folder
 
-    to = text.console(sys.stdout)
     tested: list[Tested] = []
-    with reporting(output):
+    with reporting(output) as cases:
+        to = text.console(sys.stdout)
         outcomes = folder.check(policies)
         while True:
             # What a model's file prints is no part of a report.
@@ -40,15 +42,27 @@ def examples(
             if one is None:
                 break
             tested.append(one)
-            if output is Output.text:
+            cases += _cases(one)
+            if output is not Output.json:
                 _show(one, to)
-    failed = sum(not one.ok for one in tested)
-    if output is Output.json:
-        machine.write({"ok": not failed, "policies": [one.to_json() for one in tested]}, sys.stdout)
-    else:
-        text.raw(_summary(tested, failed), to)
+        failed = sum(not one.ok for one in tested)
+        if output is Output.json:
+            told = {"ok": not failed, "policies": [one.to_json() for one in tested]}
+            machine.write(told, sys.stdout)
+        else:
+            text.raw(_summary(tested, failed), to)
     if failed or (strict and any(one.all_problems for one in tested)):
         raise typer.Exit(1)
+
+
+def _cases(tested: Tested) -> Iterator[Case]:
+    """Each model that the policy names, and what is about no model alone."""
+    from initpolicy.report import findings
+
+    for example in tested.examples:
+        yield findings.of_problems(f"{tested.policy} with {example.model}", example.problems)
+    if tested.problems or not tested.examples:
+        yield findings.of_problems(tested.policy, tested.problems)
 
 
 def _show(tested: Tested, to: text.Console) -> None:

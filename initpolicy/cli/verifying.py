@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,12 @@ from initpolicy.cli.options import AsWhat, Kwarg, Output, Seed, Var, app, report
 from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.report import machine, text
 from initpolicy.report import verdict as report
+
+if TYPE_CHECKING:
+    from initpolicy.digests import Source
+    from initpolicy.lockfile import Lock
+    from initpolicy.plans import Plan
+    from initpolicy.report.findings import Case
 
 FOUND = 1
 
@@ -34,6 +41,10 @@ def verify(
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="what a checkpoint is a checkpoint of")
     ] = None,
+    lock: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="a lock: compare the values with it, and the policy too"),
+    ] = None,
     law: Annotated[
         bool, typer.Option("--law", help="ask for the laws only, whoever drew the values")
     ] = False,
@@ -45,10 +56,14 @@ def verify(
     kwarg: Kwarg = None,
     output: AsWhat = Output.text,
 ) -> None:
-    """Say whether values are what a policy says; exit with 1 if they are not."""
-    with reporting(output):
+    """Say whether values are what a policy or a lock says; exit with 1 if they are not."""
+    from initpolicy import lockfile
+    from initpolicy.plans import Plan
+    from initpolicy.report import findings
+
+    with reporting(output) as cases:
         stored = os.path.exists(source) or ":" not in source
-        _check(source, policy, plan, model, seed, var, stored)
+        _check(source, policy, plan, model, seed, var, stored, lock, law)
         attempts = inputs.Attempts([])
         spec = model if stored else source
         built = None
@@ -61,25 +76,61 @@ def verify(
         elif policy is not None:
             given = attempts.of(initpolicy.load, policy)
         values = attempts.of(arguments.variables, var or [])
-        if attempts.problems or given is None:
+        kept = attempts.of(lockfile.read, lock) if lock is not None else None
+        if attempts.problems or (given is None and kept is None):
             raise InitPolicyError(attempts.problems)
         judged = source if stored else built
         assert judged is not None
-        verdict = initpolicy.verify(
-            judged,
-            given,
-            model=built if stored else None,
-            seed=seed,
-            vars=values or None,
-            exact=not law,
-            alpha=alpha,
-        )
-        if output is Output.json:
-            machine.write(verdict.to_json(), sys.stdout)
+        if kept is None:
+            assert given is not None
+            verdict = initpolicy.verify(
+                judged,
+                given,
+                model=built if stored else None,
+                seed=seed,
+                vars=values or None,
+                exact=not law,
+                alpha=alpha,
+            )
+            cases += findings.of_verdict(verdict)
+            if output is Output.json:
+                machine.write(verdict.to_json(), sys.stdout)
+            else:
+                report.text(verdict, text.console(sys.stdout))
+            ok = verdict.ok
         else:
-            report.text(verdict, text.console(sys.stdout))
-    if not verdict.ok:
+            if given is not None and not isinstance(given, Plan):
+                assert built is not None
+                given = initpolicy.plan(built, given, seed=seed, vars=values or None)
+            ok = _locked(kept, judged, given, cases, output)
+    if not ok:
         raise typer.Exit(FOUND)
+
+
+def _locked(
+    lock: Lock, source: Source, plan: Plan | None, cases: list[Case], output: Output
+) -> bool:
+    """Compare a lock with values, and with a plan if there is one; say whether all is the same."""
+    from initpolicy import lockfile
+    from initpolicy.report import changes, differences
+
+    found = lockfile.check_values(lock, source)
+    cases += changes.of_differences(found, lock)
+    changed = None
+    if plan is not None:
+        # Draws follow from what else is compared: there is no need to draw them.
+        changed = lockfile.differences(lock, lockfile.lock(plan, digests=False))
+        cases += changes.of_differences(changed)
+    same = found.same and (changed is None or changed.same)
+    if output is Output.json:
+        told = None if changed is None else changed.to_json()
+        machine.write({"same": same, "values": found.to_json(), "plan": told}, sys.stdout)
+        return same
+    to = text.console(sys.stdout)
+    if changed is not None and not changed.same:
+        differences.differences(changed, to)
+    differences.value_differences(found, to)
+    return same
 
 
 def _check(
@@ -90,10 +141,14 @@ def _check(
     seed: int | None,
     var: list[str] | None,
     stored: bool,
+    lock: str | None,
+    law: bool,
 ) -> None:
     """Raise for what means nothing together."""
     problems: list[Problem] = []
-    if (policy is None) == (plan is None):
+    if lock is not None:
+        problems += _check_lock(policy, plan, model, seed, var, stored, law)
+    if (policy is None) == (plan is None) and (lock is None or plan is not None):
         many = "both a policy and a plan" if plan else "neither a policy nor a plan"
         hint = "write `verify MODEL POLICY` or `--plan FILE`"
         problems.append(Problem("IP404", f"verify is given {many}", hint))
@@ -104,3 +159,23 @@ def _check(
         problems.append(Problem("IP404", f"{source} is a model itself", "leave out `--model`"))
     if problems:
         raise InitPolicyError(problems)
+
+
+def _check_lock(
+    policy: str | None,
+    plan: str | None,
+    model: str | None,
+    seed: int | None,
+    var: list[str] | None,
+    stored: bool,
+    law: bool,
+) -> Iterator[Problem]:
+    if law:
+        hint = "leave out `--law` or `--lock`"
+        yield Problem("IP404", "a lock says which values, and not only which laws", hint)
+    if policy is None and plan is None and (seed is not None or var):
+        hint = "leave out `--seed` and `--var`, or give the policy too"
+        yield Problem("IP404", "a lock has its seed and its variables", hint)
+    if policy is not None and stored and model is None:
+        hint = "add `--model MODEL`, or leave out the policy"
+        yield Problem("IP404", "a policy says nothing of a checkpoint without its model", hint)

@@ -85,11 +85,16 @@ def locked(
 
 def _print_settings(settings: Iterable[Setting], to: Console) -> None:
     for setting in settings:
-        told = f"  {_arrow(setting.before, setting.after)}"
+        told = f"  {arrow(setting.before, setting.after)}"
         to.print(Text.assemble((one_line(setting.name), "bold"), told), soft_wrap=True)
 
 
-def _arrow(before: str | None, after: str | None) -> str:
+def arrow(before: str | None, after: str | None) -> str:
+    """What something was and is.
+
+    >>> arrow("0", None)
+    '0 -> nothing'
+    """
     return one_line(f"{before or _NOTHING} -> {after or _NOTHING}")
 
 
@@ -168,6 +173,11 @@ def _rows(group: Sequence[Change], found: Differences) -> Iterator[tuple[str, st
     yield "rule", _rules(change, found)
 
 
+def told(change: Change, found: Differences) -> str:
+    """What one change is, in a line."""
+    return "; ".join(f"{label} {what}" for label, what in _rows([change], found))
+
+
 def _law(entry: Entry) -> str:
     return entry.begins if entry.law is None else str(entry.law)
 
@@ -208,7 +218,7 @@ def policy_differences(found: PolicyDifferences, to: Console) -> None:
         if change.rule != rule:
             to.print(Text(one_line(f"rule {change.rule}"), "bold"), soft_wrap=True)
             rule = change.rule
-        line = Text.assemble(f"  {one_line(change.key)}  ", _arrow(change.before, change.after))
+        line = Text.assemble(f"  {one_line(change.key)}  ", arrow(change.before, change.after))
         places = [at for at in (change.at_before, change.at_after) if at is not None]
         line.append(f"  {one_line(' -> '.join(map(str, places)))}", "dim")
         to.print(line, soft_wrap=True)
