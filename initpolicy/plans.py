@@ -13,11 +13,22 @@ from functools import cached_property
 from math import prod
 from typing import Any, Literal, cast
 
+import torch
+
 from initpolicy.field import DRAW_VERSION
-from initpolicy.laws import Law, LawError, from_json
+from initpolicy.laws import Law, from_json
+from initpolicy.laws.base import name_of
+from initpolicy.laws.from_file import files_of
 from initpolicy.problems import InitPolicyError, Location, Problem
 
 PLAN_VERSION = 1
+
+_MOST_DIMENSIONS = 64
+_MOST_ELEMENTS = 2**63 - 1
+_LONGEST_SHOWN = 200
+
+_NO_PLAN = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+"""What reading something else may raise."""
 
 Kind = Literal["parameter", "buffer"]
 
@@ -189,7 +200,7 @@ class Plan:
         """Read what `to_json` gave, or its text; raises `InitPolicyError` for anything else."""
         try:
             return _plan(cast("Any", json.loads(data) if isinstance(data, str | bytes) else data))
-        except (KeyError, TypeError, ValueError, AttributeError, LawError, RecursionError) as error:
+        except _NO_PLAN as error:
             told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise InitPolicyError(
                 Problem(
@@ -221,7 +232,7 @@ def _plan(data: dict[str, Any]) -> Plan:
         raise ValueError("two decisions are on tensors of one name")
     return Plan(
         decisions=decisions,
-        seed=_whole(data["seed"]),
+        seed=_seed(data["seed"]),
         policy=_text(data["policy"]),
         title=_text(data["title"]),
         source=_text(data["source"]),
@@ -239,13 +250,20 @@ def _decision(data: dict[str, Any]) -> Decision:
         raise ValueError(f"a constructor recomputes, not {recompute!r}")
     if recompute and (kind != "buffer" or data["law"] is not None):
         raise ValueError("what is recomputed is a buffer that follows no law")
+    shape = tuple(_whole(size) for size in data["shape"])
+    if len(shape) > _MOST_DIMENSIONS or prod(size or 1 for size in shape) > _MOST_ELEMENTS:
+        raise ValueError(f"no tensor has the shape {data['shape']!r}"[:_LONGEST_SHOWN])
+    dtype = _dtype(data["dtype"])
+    law = None if data["law"] is None else from_json(data["law"])
+    if law is not None and not any(True for _ in files_of(law)):  # a file is read when it is used
+        law.validate(shape, dtype)
     return Decision(
         name=_text(data["name"]),
         kind=kind,
-        shape=tuple(_whole(size) for size in data["shape"]),
-        dtype=_text(data["dtype"]),
+        shape=shape,
+        dtype=name_of(dtype),
         module_type=_text(data["module_type"]),
-        law=None if data["law"] is None else from_json(data["law"]),
+        law=law,
         winner=None if data["winner"] is None else _choice(data["winner"]),
         losers=tuple(_choice(item) for item in data["losers"]),
         aliases=tuple(_text(alias) for alias in data["aliases"]),
@@ -261,14 +279,32 @@ def _choice(data: dict[str, Any]) -> Choice:
 
 
 def _problem(data: dict[str, Any]) -> Problem:
-    location = None if data["file"] is None else Location(data["file"], data["line"] or 0)
-    return Problem(data["code"], data["message"], data["hint"], location, data["severity"])
+    file, severity = data["file"], data["severity"]
+    if severity not in ("error", "warning"):
+        raise ValueError(f"a problem is an error or a warning, not {severity!r}")
+    location = None if file is None else Location(_text(file), _whole(data["line"] or 0))
+    code, message, hint = (_text(data[key]) for key in ("code", "message", "hint"))
+    return Problem(code, message, hint, location, severity)
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
+
+
+def _dtype(value: object) -> torch.dtype:
+    dtype = getattr(torch, _text(value), None)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"torch has no type {value!r}")
+    return dtype
+
+
+def _seed(value: object) -> int:
+    seed = _whole(value)
+    if seed >= 2**64:
+        raise ValueError("a seed is below 2**64")
+    return seed
 
 
 def _yes(value: object) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import initpolicy
@@ -29,7 +29,7 @@ def kind_of(given: str) -> Kind:
     >>> kind_of("net.py:mlp"), kind_of("densenet"), kind_of("policy.lock")
     ('model', 'policy', 'lock')
     """
-    if given.endswith(_CHECKPOINTS) or Path(given).is_dir():
+    if given.endswith(_CHECKPOINTS) or os.path.isdir(given):
         return "checkpoint"
     if not _is_file(given):
         if given.endswith(".lock"):
@@ -46,7 +46,7 @@ def kind_of(given: str) -> Kind:
 
 
 def _is_file(given: str) -> bool:
-    return "\0" not in given and Path(given).is_file()
+    return os.path.isfile(given)
 
 
 Found = Differences | PolicyDifferences | ValueDifferences

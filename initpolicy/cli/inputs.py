@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from initpolicy.plans import Plan
     from initpolicy.policy import Policy
 
+LARGEST_PLAN = 1 << 28  # bytes; of a model with 100,000 tensors it has less than half
+
 Result = TypeVar("Result")
 
 
@@ -92,7 +94,14 @@ def read_plan(file: str) -> Plan:
     from initpolicy.plans import Plan
 
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        # Of pipes, those of the shell alone: another one might never be written to.
+        if Path(file).is_fifo() and not file.startswith("/dev/"):
+            raise ValueError("it is no file")
+        with open(file, "rb") as opened:
+            content = opened.read(LARGEST_PLAN + 1)
+        if len(content) > LARGEST_PLAN:
+            raise ValueError(f"it is larger than {LARGEST_PLAN:,} bytes")
+        text = content.decode("utf-8")
     except (OSError, ValueError) as error:
         raise InitPolicyError(unreadable(file, error)) from error
     return Plan.from_json(text, file=file)

@@ -253,7 +253,8 @@ class Uniform(Drawn):
     @property
     def moments(self) -> Moments:
         """Mean (low + high) / 2 and variance (high - low)^2 / 12."""
-        return Moments(self.low / 2 + self.high / 2, (self.high - self.low) ** 2 / 12)
+        width = self.high - self.low  # its product may be infinite, where its power would raise
+        return Moments(self.low / 2 + self.high / 2, width * width / 12)
 
     @property
     def support(self) -> tuple[float, float]:
@@ -313,7 +314,7 @@ class Normal(Drawn):
     @property
     def moments(self) -> Moments:
         """The parameters themselves."""
-        return Moments(self.mean, self.std**2)
+        return Moments(self.mean, self.std * self.std)
 
     @property
     def support(self) -> tuple[float, float]:
@@ -393,7 +394,7 @@ class TruncatedNormal(Drawn):
     def moments(self) -> Moments:
         """Mean and variance after truncation (Burkardt, "The truncated normal distribution")."""
         mean, variance = standard_moments(*self._standard_bounds())
-        return Moments(self.mean + self.std * mean, self.std**2 * variance)
+        return Moments(self.mean + self.std * mean, self.std * self.std * variance)
 
     @property
     def support(self) -> tuple[float, float]:

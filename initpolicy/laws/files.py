@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,10 @@ from initpolicy.laws.base import LawError
 from initpolicy.problems import listed, suggest
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+LARGEST_INDEX = 1 << 28  # bytes
+LARGEST_REPEATED = 1 << 30  # bytes of a tensor that are fewer in the file
+DEEPEST_TABLE = 32  # in one another, in a file of torch.save
+MOST_NAMES = 1 << 20
 
 _TYPES = {
     "BOOL": torch.bool,
@@ -87,9 +92,7 @@ def load(path: str, key: str, rows: tuple[int, int] | None = None) -> Tensor:
         whole = _pickled(path, _stamp(path))[key]
         return whole if rows is None else whole[slice(*rows)]
     with _opened(path) as file:
-        if rows is None:
-            return cast("Tensor", file.get_tensor(key))
-        return cast("Tensor", file.get_slice(key)[slice(*rows)])
+        return _taken(path, file, key, rows)
 
 
 def tensors(path: str) -> Iterator[tuple[str, Tensor]]:
@@ -106,12 +109,15 @@ def tensors(path: str) -> Iterator[tuple[str, Tensor]]:
     else:
         with _opened(path) as file:
             for key in names:
-                yield key, cast("Tensor", file.get_tensor(key))
+                yield key, _taken(path, file, key, None)
 
 
 def checkpoint_in(folder: str) -> str:
     """Find the checkpoint of a folder: an index before what it lists; raises `FileError`."""
-    names = sorted(file.name for file in Path(folder).iterdir() if file.is_file())
+    try:
+        names = sorted(file.name for file in Path(folder).iterdir() if file.is_file())
+    except OSError as error:
+        raise FileError(f"{folder} cannot be read: {error.strerror}") from None
     for ending in (".safetensors.index.json", ".safetensors", ".index.json", *PICKLES):
         found = [name for name in names if name.endswith(ending)]
         if len(found) > 1:
@@ -138,6 +144,8 @@ def _stamp(path: str) -> _Stamp:
             f"{path} cannot be read: {told}",
             hint="a path starts from the folder of the policy's file",
         ) from None
+    if not stat.S_ISREG(found.st_mode):  # to read a pipe may never end
+        raise FileError(f"{path} cannot be read: it is no file")
     return found.st_mtime_ns, found.st_size
 
 
@@ -162,6 +170,19 @@ def _header(path: str, stamp: _Stamp) -> Mapping[str, Stored]:
         }
 
 
+def _taken(path: str, file: Any, key: str, rows: tuple[int, int] | None) -> Tensor:
+    """Read a tensor, or its rows, from an open file."""
+    try:
+        taken = file.get_tensor(key) if rows is None else file.get_slice(key)[slice(*rows)]
+    except Exception as error:  # of several types, for sizes that torch has not
+        raise FileError(f"{path}: `{key}` cannot be read: {_first_line(error)}") from None
+    return cast("Tensor", taken)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def _type_of(path: str, key: str, name: str) -> torch.dtype:
     if name not in _TYPES:
         raise FileError(f"{path}: `{key}` is of the type {name}, which is not known")
@@ -182,7 +203,7 @@ def _opened(path: str) -> Any:
 def _sharded(path: str, stamp: _Stamp) -> Mapping[str, Stored]:
     found: dict[str, Stored] = {}
     for key, shard in _shards(path, stamp).items():
-        if not Path(shard).is_file():
+        if not os.path.isfile(shard):
             raise FileError(f"{path} says that {shard} has `{key}`, and there is no such file")
         own = header(shard)
         if key not in own:
@@ -194,6 +215,8 @@ def _sharded(path: str, stamp: _Stamp) -> Mapping[str, Stored]:
 @lru_cache(maxsize=16)
 def _shards(path: str, stamp: _Stamp) -> Mapping[str, str]:
     """The file of each key; shards lie beside their index."""
+    if stamp[1] > LARGEST_INDEX:
+        raise FileError(f"{path} is larger than {LARGEST_INDEX:,} bytes, as no index is")
     try:
         names: Any = json.loads(Path(path).read_text(encoding="utf-8"))["weight_map"]
         shards = {str(key): str(name) for key, name in names.items()}
@@ -202,6 +225,8 @@ def _shards(path: str, stamp: _Stamp) -> Mapping[str, str]:
     for name in shards.values():
         if Path(name).name != name or name in ("", ".."):
             raise FileError(f"{path} names the shard `{name}`, which does not lie beside it")
+        if name.endswith(".json"):  # it might name this one
+            raise FileError(f"{path} names the shard `{name}`, which would be an index itself")
     return {key: str(Path(path).parent / name) for key, name in shards.items()}
 
 
@@ -217,15 +242,37 @@ def _pickled(path: str, stamp: _Stamp) -> Mapping[str, Tensor]:
             f"{path} holds more than tensors, and is not read because that could run code",
             hint="save the state dict alone, or as safetensors",
         ) from None
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise FileError(f"{path} was not written by torch.save, or is damaged: {first}") from None
-    return dict(_flat("", content))
+    except Exception as error:  # torch raises what the damage happens to lead to
+        told = f"{path} was not written by torch.save, or is damaged: {_first_line(error)}"
+        raise FileError(told) from None
+    found: dict[str, Tensor] = {}
+    for name, tensor in _flat(path, content):
+        _check_size(path, name, tensor)
+        found[name] = tensor
+    return found
 
 
-def _flat(prefix: str, content: object) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(content, Tensor):
-        yield prefix, content.detach()
-    elif isinstance(content, Mapping):
-        for key, value in cast("Mapping[object, object]", content).items():
-            yield from _flat(f"{prefix}.{key}" if prefix else str(key), value)
+def _flat(path: str, content: object) -> Iterator[tuple[str, Tensor]]:
+    """Give the tensors of tables within tables, which may be in themselves or in many others."""
+    waiting = [("", 0, content)]
+    met = 0
+    while waiting:
+        name, depth, one = waiting.pop()
+        met += 1
+        if depth > DEEPEST_TABLE or met > MOST_NAMES:
+            raise FileError(f"{path} has tables in tables without end")
+        if isinstance(one, Tensor):
+            yield name, one.detach()
+        elif isinstance(one, Mapping):
+            items = list(cast("Mapping[object, object]", one).items())
+            inside = [(f"{name}.{key}" if depth else str(key), depth + 1, of) for key, of in items]
+            waiting += reversed(inside)
+
+
+def _check_size(path: str, name: str, tensor: Tensor) -> None:
+    """Raise `FileError` for a tensor that repeats a few bytes until they would fill any memory."""
+    if tensor.layout is not torch.strided or tensor.is_meta:
+        return
+    size = tensor.numel() * tensor.dtype.itemsize
+    if size > max(LARGEST_REPEATED, tensor.untyped_storage().nbytes()):
+        raise FileError(f"{path}: `{name}` is {size:,} bytes large, and the file has not as many")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -41,10 +42,8 @@ def name_of(given: str, file: Path) -> str:
 
 def find(given: str, folder: Path) -> Path | None:
     """Give the file that a path or a built-in's name means, seen from `folder`."""
-    if "\0" in given:
-        return None
     file = folder / given
-    if file.is_file():
+    if os.path.isfile(file):  # which is false also for what can be no name of a file
         return file
     name = given.removesuffix(".toml")
     return builtin_folder() / f"{name}.toml" if name in builtins() else None

@@ -17,10 +17,39 @@ At = Callable[..., Location]
 """Gives the place of a path of keys."""
 
 
+MOST_PARTS = 32  # of a key; what a parser does grows with the square of their number
+
+_KEY_TOKEN = re.compile(
+    r"""(?P<part>"(?:\\.|[^"\\])*"?|'[^']*'?|[\w-]+)|(?P<space>[ \t]+)|(?P<other>(?s:.))"""
+)
+
+
+def check_keys(text: str) -> None:
+    """Raise `ValueError` for a key of more parts than anyone writes."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") >= MOST_PARTS and _longest_key(line) > MOST_PARTS:
+            raise ValueError(f"a key has more than {MOST_PARTS} parts (at line {number}, column 1)")
+
+
+def _longest_key(line: str) -> int:
+    """How many parts with dots between them follow each other at most."""
+    parts = longest = 0
+    dotted = False
+    for token in _KEY_TOKEN.finditer(line):
+        if token["part"]:
+            parts = parts + 1 if dotted else 1
+            longest = max(longest, parts)
+        if not token["space"]:
+            dotted = token[0] == "."
+    return longest
+
+
 def syntax(error: Exception, text: str, name: str) -> Problem:
     """The problem that a TOML parser's exception tells of."""
     if isinstance(error, RecursionError):
         return Problem("IP101", "tables or arrays are nested too deeply", "", Location(name))
+    if str(error).startswith("Exceeds the limit"):  # of Python, for the digits of a whole number
+        return Problem("IP101", "a number has thousands of digits", "", Location(name))
     message, _, place = str(error).partition(" (at ")
     found = re.match(r"line (\d+), column (\d+)", place)
     line = int(found[1]) if found else len(text.splitlines())  # "at end of document"

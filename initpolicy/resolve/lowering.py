@@ -194,7 +194,10 @@ def _closed(argument: Argument, scope: TensorScope) -> Argument:
 
 def _number(argument: Argument, scope: TensorScope) -> float:
     if not isinstance(argument, Expression):
-        return float(argument)
+        try:
+            return float(argument)
+        except OverflowError:
+            raise ExpressionError("a number is too large; the largest is about 1.8e308") from None
     value = argument.evaluate(scope, FUNCTIONS)
     if isinstance(value, bool):
         raise ExpressionError(f"{argument.text}: it is true or false, where a number is needed")

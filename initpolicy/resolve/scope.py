@@ -63,6 +63,12 @@ class Variables(Mapping[str, float]):
             self._being_computed.append(name)
             try:
                 self.computed[name] = self._compute(name, definition)
+            except RecursionError:
+                if len(self._being_computed) > 1:
+                    raise
+                raise ExpressionError(
+                    f"variable `{name}` is defined through too many others, one by the next"
+                ) from None
             finally:
                 self._being_computed.pop()
         return self.computed[name]

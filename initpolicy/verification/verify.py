@@ -19,6 +19,7 @@ from torch import Tensor
 from initpolicy import field
 from initpolicy.laws import Drawn, Law
 from initpolicy.laws.base import Piece
+from initpolicy.laws.files import FileError
 from initpolicy.model import Inventory, is_sharded, shard_of
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem
@@ -55,12 +56,15 @@ def verify(
             Problem("IP601", f"alpha must lie between 0 and 1, and is {alpha}", "write 1e-9")
         )
     found = contents(source, plan, inventory)
-    with torch.no_grad():
-        if exact:
-            findings, judged = _exactly(found.held, plan.seed)
-            number = 0
-        else:
-            findings, judged, number = _by_law(found.held, alpha)
+    try:
+        with torch.no_grad():
+            if exact:
+                findings, judged = _exactly(found.held, plan.seed)
+                number = 0
+            else:
+                findings, judged, number = _by_law(found.held, alpha)
+    except FileError as error:
+        raise InitPolicyError(Problem("IP216", error.message, error.hint)) from error
     order = {decision.name: place for place, decision in enumerate(plan)}
     everything = sorted(
         (*found.findings, *findings), key=lambda one: order.get(one.name, len(order))
