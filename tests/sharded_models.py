@@ -67,7 +67,7 @@ class Block(nn.Module):
         self.register_buffer("freq", freq[:width], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.down(torch.tanh(self.up(self.norm(x) * self.freq)))
+        return x + self.down(torch.tanh(self.up(self.norm(x) * self.freq.to(x))))
 
 
 class Model(nn.Module):
@@ -96,10 +96,12 @@ def build(device: str | None = None) -> Model:
         return Model()
 
 
-def sharded(model: Model, mesh: DeviceMesh, **options: Any) -> Model:
-    """FSDP2, block by block."""
+def sharded(
+    model: Model, mesh: DeviceMesh, blocks: dict[str, Any] | None = None, **options: Any
+) -> Model:
+    """FSDP2, block by block; `blocks` are more options for these."""
     for block in model.blocks:
-        fully_shard(block, mesh=mesh, **options)
+        fully_shard(block, mesh=mesh, **options, **(blocks or {}))
     fully_shard(model, mesh=mesh, **options)
     return model
 
