@@ -72,7 +72,8 @@ def pretend(rank: int, data: int, tensor: int) -> DeviceMesh:
 def build(sizes: Sizes, mesh: DeviceMesh, dtype: torch.dtype) -> Llama:
     """Build the model on the meta device, and share it out."""
     with torch.device("meta"):
-        return share_out(Llama(sizes).to(dtype), mesh)
+        model = Llama(sizes).to(dtype)
+    return share_out(model, mesh)
 
 
 def parts_of(model: nn.Module) -> dict[str, initpolicy.Part]:
