@@ -141,6 +141,17 @@ def totals(plan: Plan) -> str:
     return " and ".join(told) or "nothing"
 
 
+def room(plan: Plan) -> int:
+    """Bytes that a process takes for a while beside what it holds, if the model is sharded.
+
+    Laws such as `orthogonal` make a tensor whole, one after the other, and keep what is held of it.
+    """
+    import torch
+
+    laws = ((d.law, d.shape, getattr(torch, d.dtype)) for d in plan.given)
+    return max((law.room(shape, dtype) for law, shape, dtype in laws if law), default=0)
+
+
 def in_bytes(size: int) -> str:
     """A size that a person can read.
 

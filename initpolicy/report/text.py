@@ -82,6 +82,13 @@ def plan(decided: Plan, to: Console) -> None:
         _print_table(table, to, width=_WITHOUT_WINDOW)
         to.print()
     to.print(f"It would fill {summary.totals(decided)}.", soft_wrap=True)
+    room = summary.room(decided)
+    if room:
+        to.print(
+            f"If it is sharded, each process takes up to {summary.in_bytes(room)} more for a "
+            "while, for tensors that are made whole.",
+            soft_wrap=True,
+        )
     _print_leftovers(decided, to)
     _print_warnings(decided.warnings, to)
 
