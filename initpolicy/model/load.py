@@ -13,12 +13,14 @@ from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from initpolicy.model.errors import ModelError
+
+Found = TypeVar("Found")
 
 _FORMS = "write package.module:callable or path/to/file.py:callable"
 
@@ -39,10 +41,23 @@ def load_model(spec: str, kwargs: Mapping[str, Any], *, device: str | None = Non
     Parameter containing:
     tensor(..., device='meta', size=(2, 3), requires_grad=True)
     """
+    return _found(spec, lambda module, path: _build(spec, module, path, kwargs, device))
+
+
+def load_attribute(spec: str) -> object:
+    """Find what `spec` names, and do not call it; raises `ModelError` if there is no such thing.
+
+    >>> load_attribute("math:sqrt")(9)
+    3.0
+    """
+    return _found(spec, lambda module, path: _attribute(spec, module, path))
+
+
+def _found(spec: str, use: Callable[[ModuleType, str], Found]) -> Found:
     source, colon, path = spec.rpartition(":")
     if not colon or not source or not path:
         raise ModelError(f"model {spec!r} names no callable", hint=_no_callable_hint(spec))
-    with _random_state_kept():
+    with random_state_kept():
         if source.endswith(".py"):
             file = Path(source).expanduser().resolve()
             if not file.is_file():
@@ -51,9 +66,9 @@ def load_model(spec: str, kwargs: Mapping[str, Any], *, device: str | None = Non
                     hint=_suggestion(file.name, [found.name for found in file.parent.glob("*.py")]),
                 )
             with _importable(file.parent):
-                return _build(spec, _run_file(source, file), path, kwargs, device)
+                return use(_run_file(source, file), path)
         with _importable(Path.cwd()):
-            return _build(spec, _import(source), path, kwargs, device)
+            return use(_import(source), path)
 
 
 def _no_callable_hint(spec: str) -> str:
@@ -80,7 +95,8 @@ def _importable(folder: Path) -> Generator[None, None, None]:
 
 
 @contextmanager
-def _random_state_kept() -> Generator[None, None, None]:
+def random_state_kept() -> Generator[None, None, None]:
+    """Leave the generators of random numbers (Python's, numpy's and torch's) as they are."""
     numpy: Any = sys.modules.get("numpy")
     python_state = random.getstate()
     numpy_state = numpy.random.get_state() if numpy else None

@@ -1,0 +1,236 @@
+"""Look at a model's signals under several draws of a policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from initpolicy import field
+from initpolicy.laws import Normal
+from initpolicy.model import is_sharded, read
+from initpolicy.plans import Plan
+from initpolicy.problems import InitPolicyError, Problem, listed
+from initpolicy.signals import statistics
+from initpolicy.signals.batch import Batch, Input, batch_of
+from initpolicy.signals.growth import growth
+from initpolicy.signals.judging import chain, judge
+from initpolicy.signals.keeping import left_as_it_was
+from initpolicy.signals.record import Recorder, Signal
+from initpolicy.signals.result import LayerSignal, Limits, ParameterSignal, Probe
+
+Loss = Literal["projection", "mean square"]
+Given = Callable[[int | None], Plan]
+Key = tuple[str, str, int]
+
+_torch: Any = torch  # of which not every function has a type
+
+
+def probe(
+    model: nn.Module,
+    give: Given,
+    given: Input,
+    *,
+    seed: int | None = None,
+    draws: int = 3,
+    loss: Loss = "projection",
+    rate: float = 1e-3,
+    training: bool = True,
+    limits: Limits | None = None,
+) -> Probe:
+    """Measure one forward and backward pass for each draw, and leave the model as it was.
+
+    `give` applies the policy with a seed, and returns the plan.
+    """
+    _check(model, draws, loss, rate)
+    inventory = read(model)
+    modules = [(entry.name, entry.module) for entry in inventory.modules]
+    names = {
+        id(tensor): slot.name
+        for slot in inventory.slots
+        for tensor in slot.tensors
+        if isinstance(tensor, nn.Parameter)
+    }
+    passes: list[dict[Key, Signal]] = []
+    weights: list[list[ParameterSignal]] = []
+    plans: list[Plan] = []
+    with left_as_it_was(model) as kept:
+        batch = batch_of(given, model)
+        for number in range(draws):
+            kept.restore_values()
+            plans.append(give(seed if number == 0 else plans[0].seed + number))
+            model.train(training)
+            _torch.manual_seed(plans[-1].seed)
+            signals = _one_pass(model, modules, batch, loss)
+            passes.append({(one.module, one.function, one.call): one for one in signals})
+            weights.append(list(_parameters(model, names, rate)))
+    layers = tuple(_average_layers(passes))
+    places = chain(layers)
+    keys = list(passes[0])
+    forwards = [[one[keys[place]].rms for place in places if keys[place] in one] for one in passes]
+    backwards = [
+        [one[keys[place]].gradient or 0.0 for place in reversed(places) if keys[place] in one]
+        for one in passes
+    ]
+    kept_to = limits or Limits()
+    return Probe(
+        plans[0].policy,
+        tuple(plan.seed for plan in plans),
+        layers,
+        tuple(_average_parameters(weights)),
+        growth(forwards),
+        growth(backwards),
+        rate,
+        kept_to,
+        judge(layers, kept_to),
+    )
+
+
+def _check(model: nn.Module, draws: int, loss: str, rate: float) -> None:
+    problems: list[Problem] = []
+    if draws < 1:
+        problems.append(Problem("IP753", f"there cannot be {draws} draws", "ask for one or more"))
+    if loss not in ("projection", "mean square"):
+        hint = 'write "projection" or "mean square"'
+        problems.append(Problem("IP753", f"there is no loss {loss!r}", hint))
+    if not (rate > 0 and math.isfinite(rate)):
+        problems.append(Problem("IP753", f"the rate {rate!r} is not a positive number"))
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    for what, names, hint in (
+        (
+            "on the meta device, where tensors have no values",
+            [name for name, tensor in tensors if tensor.is_meta],
+            'give it memory first, such as `model.to_empty(device="cpu")`',
+        ),
+        (
+            "shared out between processes",
+            [name for name, tensor in tensors if is_sharded(tensor)],
+            "probe it, or a smaller one of its kind, in one process",
+        ),
+    ):
+        if names:
+            problems.append(Problem("IP754", f"{listed(names, 3)} is {what}", hint))
+    if problems:
+        raise InitPolicyError(problems)
+
+
+def _one_pass(
+    model: nn.Module, modules: Sequence[tuple[str, nn.Module]], batch: Batch, loss: Loss
+) -> list[Signal]:
+    recorder = Recorder()
+    try:
+        with torch.enable_grad():
+            with recorder.watching(modules):
+                outputs = model(*batch.args, **batch.kwargs)
+            _torch.autograd.backward(loss_of(outputs, loss))
+    except InitPolicyError:
+        raise
+    except Exception as error:  # whatever a user's model raises
+        raise InitPolicyError(
+            Problem(
+                "IP752",
+                f"the model cannot be run on this input: {type(error).__name__}: {error}",
+                "give a batch that it takes; batch norm needs more than one of everything",
+            )
+        ) from error
+    return recorder.signals
+
+
+def loss_of(outputs: Any, loss: Loss) -> torch.Tensor:
+    """A number of all outputs whose gradient has the size that it has in training.
+
+    The projection on standard normal values, divided by the size of the batch and by the root of
+    the number of outputs of each sample; or half the mean of squares.
+    """
+    total: torch.Tensor | None = None
+    for number, output in enumerate(_tensors(outputs)):
+        if loss == "mean square":
+            one = output.square().mean() / 2
+        else:
+            direction = torch.empty(output.shape, device=output.device)
+            stream = field.stream(0, f"output {number}", "probe")
+            law = Normal(0.0, 1.0)
+            field.fill(law.fills(direction, stream))
+            samples = output.shape[0] if output.ndim else 1
+            size = samples * math.sqrt(max(1, output.numel() / max(1, samples)))
+            one = (output * (direction / size).to(output.dtype)).sum()
+        total = one if total is None else total + one
+    if total is None:
+        raise InitPolicyError(
+            Problem(
+                "IP754",
+                "no output depends on a parameter that requires a gradient",
+                "probe a model whose parameters are trained, and that returns tensors",
+            )
+        )
+    return total
+
+
+def _tensors(outputs: Any) -> Iterator[torch.Tensor]:
+    if isinstance(outputs, torch.Tensor):
+        if outputs.requires_grad and outputs.is_floating_point():
+            yield outputs
+    elif isinstance(outputs, Mapping):
+        for value in outputs.values():  # pyright: ignore[reportUnknownVariableType]
+            yield from _tensors(value)
+    elif isinstance(outputs, tuple | list):
+        for value in outputs:  # pyright: ignore[reportUnknownVariableType]
+            yield from _tensors(value)
+
+
+def _parameters(
+    model: nn.Module, names: Mapping[int, str], rate: float
+) -> Iterator[ParameterSignal]:
+    for name, parameter in model.named_parameters():
+        size = statistics.root_mean_square(parameter)
+        gradient = parameter.grad
+        if gradient is not None and gradient.layout is not torch.strided:
+            gradient = gradient.to_dense()
+        slope = None if gradient is None else statistics.root_mean_square(gradient)
+        update = rate * slope / size if slope and size else None
+        yield ParameterSignal(names.get(id(parameter), name), size, slope, update)
+
+
+def _average_layers(passes: Sequence[Mapping[Key, Signal]]) -> Iterator[LayerSignal]:
+    for key, first in passes[0].items():
+        same = [one[key] for one in passes if key in one]
+
+        def mean(name: str, same: Sequence[Signal] = same) -> float | None:
+            return _mean([getattr(one, name) for one in same])
+
+        def sure(name: str, same: Sequence[Signal] = same) -> float:
+            return sum(getattr(one, name) for one in same) / len(same)
+
+        call = f" #{first.call}" if first.call > 1 else ""
+        yield LayerSignal(
+            first.module + call,
+            first.function,
+            first.kind,
+            sure("mean"),
+            sure("std"),
+            sure("rms"),
+            sure("zeros"),
+            mean("dead"),
+            mean("saturated"),
+            mean("logit_std"),
+            mean("entropy"),
+            mean("gradient"),
+        )
+
+
+def _average_parameters(draws: Sequence[Sequence[ParameterSignal]]) -> Iterator[ParameterSignal]:
+    for same in zip(*draws, strict=True):
+        yield ParameterSignal(
+            same[0].name,
+            sum(one.rms for one in same) / len(same),
+            _mean([one.gradient for one in same]),
+            _mean([one.update for one in same]),
+        )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

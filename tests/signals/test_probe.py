@@ -1,0 +1,314 @@
+"""Probes of whole models, against theory and against hooks that these tests hang up themselves."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+import initpolicy
+from initpolicy.problems import InitPolicyError
+from initpolicy.signals import Limits
+
+
+def chain(activation: type[nn.Module], depth: int = 20, width: int = 200) -> nn.Sequential:
+    layers = [(nn.Linear(width, width), activation()) for _ in range(depth)]
+    return nn.Sequential(*(module for pair in layers for module in pair))
+
+
+def codes(found: initpolicy.signals.Probe) -> set[str]:
+    return {finding.code for finding in found.findings}
+
+
+def test_kaiming_keeps_the_second_moment_of_relu_and_half_of_it_is_zero(policy) -> None:
+    found = initpolicy.probe(chain(nn.ReLU), policy('"kaiming_normal"'), input=(64, 200), draws=4)
+    assert found.ok
+    # Each layer's factor has a standard deviation of about sqrt(5 / (4 * 200)) here.
+    assert found.forwards.low < 1.02
+    assert found.forwards.high > 0.98
+    assert found.forwards.factor == pytest.approx(1, abs=0.05)
+    assert found["0"].rms == pytest.approx(math.sqrt(2), rel=0.05)
+    assert found["1"].zeros == pytest.approx(0.5, abs=0.05)
+    assert found["1"].saturated == pytest.approx(found["1"].zeros, abs=1e-6)
+    assert found["1"].mean == pytest.approx(math.sqrt(2) / math.sqrt(2 * math.pi), rel=0.05)
+
+
+def test_xavier_halves_the_variance_of_each_layer_of_relu(policy) -> None:
+    model = chain(nn.ReLU, depth=32)
+    found = initpolicy.probe(model, policy('"xavier_normal"'), input=(64, 200), draws=4)
+    assert found.forwards.factor**2 == pytest.approx(0.5, rel=0.06)
+    assert found.backwards.factor**2 == pytest.approx(0.5, rel=0.06)
+    assert codes(found) == {"IP762"}  # 2 ** -16 of the first layer's
+    assert found.findings[-1].name == "63 (relu)"
+
+
+def test_parameters_of_0_0042_die(policy) -> None:
+    model = chain(nn.ReLU, depth=10, width=40)  # each layer multiplies by 40 * 0.0042
+    found = initpolicy.probe(model, policy("0.0042"), input=(64, 40), draws=1)
+    assert "IP762" in codes(found)
+    assert found["4"].rms / found["2"].rms == pytest.approx(40 * 0.0042, rel=1e-4)
+
+
+def test_large_weights_saturate_tanh(policy) -> None:
+    found = initpolicy.probe(
+        chain(nn.Tanh, depth=3), policy('{ fn = "normal", std = 1 }'), input=(64, 200), draws=1
+    )
+    assert "IP761" in codes(found)
+    # |tanh'| < 0.05 outside of 2.178; what comes in is normal with variance 200.
+    outside = math.erfc(math.atanh(math.sqrt(0.95)) / math.sqrt(200) / math.sqrt(2))
+    assert found["1"].saturated == pytest.approx(outside, abs=0.02)
+
+
+def test_dead_units(policy) -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            shift = torch.tensor([-100.0] * 2 + [0.0] * 6).view(8, 1, 1)
+            return F.relu(self.conv(images) + shift)
+
+    found = initpolicy.probe(Shifted(), policy('"kaiming_normal"'), input=(4, 3, 9, 9), draws=2)
+    (relu,) = [layer for layer in found.layers if layer.function == "relu"]
+    assert relu.dead == pytest.approx(0.25)
+    assert found["conv"].dead is None
+
+
+class Functional(nn.Module):
+    """Activations as functions, methods and operators, some in place and some twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(12, 16)
+        self.second = nn.Linear(16, 16)
+        self.table = nn.Embedding(30, 16)
+        self.scale = nn.Parameter(torch.ones(16, 16))
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, values: torch.Tensor, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = F.relu_(self.first(values)) + self.table(ids)
+        x = F.gelu(self.second(x), approximate="tanh")
+        x = torch.sigmoid(self.drop(x)).tanh()
+        x = F.relu(x @ self.scale.t())
+        return {"out": F.silu(x), "count": ids}
+
+
+def test_functions_are_seen_in_the_module_that_calls_them() -> None:
+    given = ["values=9,12", "ids=9:int64"]
+    found = initpolicy.probe(Functional(), _uniform(), input=given, draws=1)
+    seen = [(layer.name, layer.function, layer.kind) for layer in found.layers]
+    assert seen == [
+        ("first", "linear", "weights"),
+        ("", "relu", "activation"),
+        ("table", "embedding", "weights"),
+        ("second", "linear", "weights"),
+        ("", "gelu", "activation"),
+        ("", "sigmoid", "activation"),
+        ("", "tanh", "activation"),
+        ("", "matmul", "weights"),
+        (" #2", "relu", "activation"),
+        ("", "silu", "activation"),
+    ]
+
+
+def _uniform() -> initpolicy.Policy:
+    from initpolicy.policy import parse
+
+    return parse('format = 1\n[[rule]]\ninit."*" = { fn = "uniform", a = -0.3, b = 0.3 }\n')
+
+
+def test_what_is_measured_is_what_hooks_see() -> None:
+    model = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 4), nn.ReLU(inplace=True))
+    batch = torch.randn(50, 6)
+    found = initpolicy.probe(
+        model, _uniform(), input=batch, seed=5, draws=1, loss="mean square", rate=0.01
+    )
+    initpolicy.apply(model, _uniform(), seed=5)
+    outputs = [batch]
+    for module in model:
+        outputs.append(module(outputs[-1].clone()))
+        outputs[-1].retain_grad()
+    (outputs[-1].square().mean() / 2).backward()
+    for layer, output in zip(found.layers, outputs[1:], strict=True):
+        assert layer.mean == pytest.approx(output.mean().item(), rel=1e-4, abs=1e-6)
+        assert layer.std == pytest.approx(output.std(correction=0).item(), rel=1e-4)
+        assert layer.zeros == pytest.approx(float((output == 0).float().mean()))
+        assert layer.gradient == pytest.approx(float(output.grad.square().mean().sqrt()), rel=1e-4)
+    for found_one, (name, parameter) in zip(
+        found.parameters, model.named_parameters(), strict=True
+    ):
+        assert found_one.name == name
+        gradient = float(parameter.grad.square().mean().sqrt())
+        size = float(parameter.detach().square().mean().sqrt())
+        assert found_one.gradient == pytest.approx(gradient, rel=1e-4)
+        assert found_one.update == pytest.approx(0.01 * gradient / size, rel=1e-4)
+
+
+def test_numbers_are_means_over_the_seeds() -> None:
+    model = nn.Sequential(nn.Linear(6, 9), nn.Tanh())
+    one, two, three = (
+        initpolicy.probe(model, _uniform(), input=(8, 6), seed=seed, draws=1) for seed in (3, 4, 5)
+    )
+    found = initpolicy.probe(model, _uniform(), input=(8, 6), seed=3, draws=3)
+    assert found.seeds == (3, 4, 5)
+    for layers in zip(found.layers, one.layers, two.layers, three.layers, strict=True):
+        average, *each = (layer.std for layer in layers)
+        assert average == pytest.approx(sum(each) / 3)
+
+
+class Attending(nn.Module):
+    def __init__(self, eager: bool) -> None:
+        super().__init__()
+        self.eager = eager
+        self.qkv = nn.Linear(16, 48)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x).view(*x.shape[:2], 3, 4, 4).permute(2, 0, 3, 1, 4)
+        if self.eager:
+            return (F.softmax(q @ k.transpose(-2, -1) / 2, dim=-1) @ v).flatten(1)
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=0.3).flatten(1)
+
+
+def test_both_ways_of_attention_say_the_same() -> None:
+    eager, fused = (
+        initpolicy.probe(Attending(way), _uniform(), input=(3, 5, 16), draws=1)
+        for way in (True, False)
+    )
+    one, two = (
+        next(layer for layer in found.layers if layer.kind == "attention")
+        for found in (eager, fused)
+    )
+    assert (one.function, two.function) == ("softmax", "scaled_dot_product_attention")
+    assert one.logit_std == pytest.approx(two.logit_std, rel=1e-4)
+    assert one.entropy == pytest.approx(two.entropy, rel=1e-4)
+    assert 0 < one.entropy < math.log(5)
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_attention_inside_of_torchs_own_module_is_seen(weights: bool) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.attention(x, x, x, need_weights=weights)[0]
+
+    found = initpolicy.probe(Model(), "torch", input=(3, 5, 16), draws=1)
+    kinds = [layer.kind for layer in found.layers if layer.name.startswith("attention")]
+    assert kinds == ["weights", "attention", "weights"]
+
+
+def state(model: nn.Module) -> list[torch.Tensor]:
+    return [value.clone() for value in model.state_dict().values()]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_and_the_generators_are_left_as_they_were(fails: bool) -> None:
+    model = nn.Sequential(nn.Linear(6, 9), nn.BatchNorm1d(9), nn.Dropout(), nn.Linear(9, 2))
+    model[0].weight.grad = torch.ones(9, 6)
+    model.train()
+    model[1].eval()
+    before, gradient = state(model), model[0].weight.grad
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    if fails:
+        with pytest.raises(InitPolicyError):
+            initpolicy.probe(model, "torch", input=(8, 7))
+    else:
+        initpolicy.probe(model, "torch", input=(8, 6))
+    assert all(map(torch.equal, before, state(model)))
+    assert model[0].weight.grad is gradient
+    assert torch.equal(gradient, torch.ones(9, 6))
+    assert model[3].weight.grad is None
+    assert [module.training for module in model] == [True, False, True, True]
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1] == random.getstate()
+    assert np.array_equal(states[2], np.random.get_state()[1])
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_branch_that_begins_at_zero_is_fine(policy) -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(20, 40), nn.Linear(40, 20)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.down(torch.tanh(self.up(x)))
+
+    file = policy('"xavier_normal"')
+    file.write_text(file.read_text() + '[[rule]]\nname = "**.down"\ninit.weight = 0\n')
+    model = nn.Sequential(Block(), Block(), nn.Linear(20, 2))
+    found = initpolicy.probe(model, file, input=(16, 20))
+    assert found.ok
+    assert found["0.down"].rms == 0
+
+
+def test_limits_decide() -> None:
+    model = nn.Sequential(nn.Linear(6, 200), nn.ReLU())
+    assert initpolicy.probe(model, "torch", input=(8, 6)).ok
+    strict = initpolicy.probe(model, "torch", input=(8, 6), limits=Limits(zeros=0.3))
+    assert codes(strict) == {"IP762"}
+    with pytest.raises(InitPolicyError, match="IP753 the limit zeros=2 does not lie between"):
+        Limits(zeros=2)
+
+
+def test_a_probe_is_json_even_when_it_overflows(policy) -> None:
+    found = initpolicy.probe(
+        chain(nn.Identity, 3), policy('{ fn = "normal", std = 1e30 }'), input=(4, 200), draws=2
+    )
+    assert codes(found) == {"IP764"}
+    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert document["ok"] is False
+    assert len(document["layers"]) == 3
+    assert (
+        document["conditions"][3]["findings"][0]["name"] == "1 (linear)"
+        or document["conditions"][3]["findings"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"input": "4 x 3"}, "IP751 there is no input '4 x 3'; write a shape such as"),
+        ({"input": "4,6:int33"}, "IP751 input '4,6:int33': there is no type 'int33'"),
+        ({"input": "4,6:int64"}, "IP751 the model has no embedding that says how many"),
+        ({"input": "nowhere.py:batch"}, "IP751 nowhere.py is not a file"),
+        ({"input": lambda: 1 / 0}, "IP751 the input cannot be made: ZeroDivisionError"),
+        ({"input": (4, 7)}, "IP752 the model cannot be run on this input: RuntimeError: mat1"),
+        ({"input": (4, 6), "draws": 0}, "IP753 there cannot be 0 draws; ask for one or more"),
+        ({"input": (4, 6), "loss": "x"}, "IP753 there is no loss 'x'"),
+        ({"input": (4, 6), "rate": 0}, "IP753 the rate 0 is not a positive number"),
+    ],
+)
+def test_mistakes(options: dict[str, object], told: str) -> None:
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.probe(nn.Linear(6, 2), "torch", **options)
+    assert str(caught.value).startswith(told)
+
+
+def test_models_without_values_or_gradients() -> None:
+    with pytest.raises(InitPolicyError, match="IP754 weight, bias is on the meta device"):
+        initpolicy.probe(nn.Linear(6, 2, device="meta"), "torch", input=(4, 6))
+    frozen = nn.Linear(6, 2).requires_grad_(False)
+    with pytest.raises(InitPolicyError, match="IP754 no output depends on a parameter"):
+        initpolicy.probe(frozen, "torch", input=(4, 6))
+
+
+def test_inputs_of_every_form() -> None:
+    model, first = nn.Linear(6, 2), None
+    values = torch.randn(4, 6)
+    same = [values, [values], {"input": values}, lambda: values, lambda: (values,)]
+    for given in (*same, lambda: {"input": values}):
+        found = initpolicy.probe(model, "torch", input=given, draws=1)
+        first = first or found
+        assert found == first
+    drawn = [(4, 6), [4, 6], "4,6", "4,6:float32", ["4,6"], [(4, 6)]]
+    assert len({initpolicy.probe(model, "torch", input=one, draws=1).layers for one in drawn}) == 1
