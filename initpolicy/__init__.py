@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from initpolicy.digests import Source
     from initpolicy.laws import Part
+    from initpolicy.linting import Advice
     from initpolicy.materialization import Checkpoint
     from initpolicy.model import Inventory
     from initpolicy.plans import Plan
@@ -43,6 +44,7 @@ __all__ = [
     "apply",
     "digest",
     "fill",
+    "lint",
     "load",
     "materialize",
     "plan",
@@ -237,6 +239,33 @@ def digest(
     from initpolicy.digests import digest
 
     return digest(source, threads=threads, progress=progress)
+
+
+def lint(
+    model: nn.Module,
+    policy: str | os.PathLike[str] | Policy,
+    *,
+    seed: int | None = None,
+    vars: Mapping[str, float | str] | None = None,
+) -> Advice:
+    """Say what is probably wrong with how a policy begins a model, before anything runs.
+
+    The model may be on the meta device. No value is drawn or read. What follows a layer is found by
+    tracing `forward` with symbols, on a copy that shares the tensors, or is told by containers
+    where that fails. The advice has `ok`, `findings`, and a text; `allow` in a rule of the policy
+    says which findings are meant. Raises `InitPolicyError` if there is no plan.
+
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(784, 100), torch.nn.ReLU())
+    >>> [found.code for found in lint(model, "mlp").findings]
+    []
+    """
+    from initpolicy.linting import lint
+    from initpolicy.resolve import read_model, resolve
+
+    inventory, loaded = read_model(model), load(policy)
+    decided = resolve(model, loaded, seed=seed, variables=vars, inventory=inventory)
+    return lint(model, loaded, decided, inventory)
 
 
 def verify(

@@ -15,6 +15,7 @@ Globs = Annotated[
     Discriminator(lambda value: "several" if isinstance(value, list) else "one"),
 ]
 Name = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_]*$")]
+Code = Annotated[str, Field(pattern="^IP7[012][0-9]$")]
 
 
 class Strict(BaseModel):
@@ -133,6 +134,7 @@ class RuleTable(Strict):
     init: dict[str, Value] = Field({}, description="initializers, by glob of parameter name")
     buffer: dict[str, Value] = Field({}, description="initializers, by glob of buffer name")
     optional: bool = Field(False, description="whether the rule may match nothing")
+    allow: list[Code] = Field([], description="findings of lint that the rule does not mind")
     note: Text | None = Field(None, description="why the rule is there; it names it in messages")
 
 

@@ -262,7 +262,17 @@ class _Loading:
         if len(self.problems) > before:
             return None
         kept = tuple(entry for entry in entries if entry is not None)
-        return Rule(kind, name, within, where, kept, table.optional, table.note, location)
+        return Rule(
+            type=kind,
+            name=name,
+            within=within,
+            where=where,
+            entries=kept,
+            optional=table.optional,
+            note=table.note,
+            allow=tuple(table.allow),
+            location=location,
+        )
 
     def globs(self, selector: Any, items: str | list[str] | None, location: Location) -> Any:
         if items is None:

@@ -119,6 +119,8 @@ class Rule:
     entries: tuple[Entry, ...]
     optional: bool = False
     note: str | None = None
+    allow: tuple[str, ...] = ()
+    """Codes of `lint` that are not told of the tensors that the rule decides on."""
     location: Location = field(default=Location("<policy>"), compare=False)
     inherited: bool = field(default=False, compare=False)
     """Whether the rule comes from a policy that the policy at hand extends."""
@@ -146,6 +148,8 @@ class Rule:
                 table[key] = values
         if self.optional:
             table["optional"] = True
+        if self.allow:
+            table["allow"] = list(self.allow)
         if self.note is not None:
             table["note"] = self.note
         return table

@@ -33,6 +33,7 @@ RULES = st.fixed_dictionaries(
             GLOBS, VALUES | st.just({"recompute": "constructor"}), min_size=1, max_size=2
         ),
         "optional": st.booleans(),
+        "allow": st.lists(st.sampled_from(["IP701", "IP710"]), max_size=2),
         "note": st.text(max_size=9),
     },
 )

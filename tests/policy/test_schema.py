@@ -120,6 +120,7 @@ rules = st.sampled_from(["init", "buffer"]).flatmap(
             "init": entries,
             "buffer": buffer_entries,
             "optional": st.booleans(),
+            "allow": st.lists(st.from_regex(r"IP7[0-2][0-9]", fullmatch=True), max_size=2),
             "note": texts,
         },
         needed,

@@ -1,0 +1,39 @@
+"""`initpolicy lint`: what is probably wrong with how a model would begin."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+
+import typer
+
+import initpolicy
+from initpolicy.cli import inputs
+from initpolicy.cli.options import AsWhat, Kwarg, Model, Output, Policies, Seed, Var, app, reporting
+from initpolicy.report import findings, machine, text
+from initpolicy.report import verdict as report
+
+FOUND = 1
+
+
+@app.command()
+def lint(
+    model: Model,
+    policy: Policies,
+    seed: Seed = None,
+    var: Var = None,
+    kwarg: Kwarg = None,
+    output: AsWhat = Output.text,
+) -> None:
+    """Say what is probably wrong with how a model would begin; exit with 1 if anything is."""
+    with reporting(output) as cases:
+        read = inputs.read(model, policy, kwarg or [], var or [], device="meta")
+        with redirect_stdout(sys.stderr):  # what the model prints is no part of a report
+            advice = initpolicy.lint(read.model, read.policy, seed=seed, vars=read.variables)
+        cases.append(findings.of_problems(policy, [found.problem for found in advice.findings]))
+        if output is Output.json:
+            machine.write(advice.to_json(), sys.stdout)
+        elif output is Output.text:
+            report.text(advice, text.console(sys.stdout))
+    if not advice.ok:
+        raise typer.Exit(FOUND)

@@ -1,0 +1,64 @@
+"""The walk over a plan: every check on every tensor, and what the rules allow left out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from torch import nn
+
+from initpolicy.laws import Law
+from initpolicy.linting.checks import CHECKS
+from initpolicy.linting.finding import Advice, Finding
+from initpolicy.linting.flow import flow_of
+from initpolicy.linting.subject import Context, Subject
+from initpolicy.model import Inventory
+from initpolicy.plans import Choice, Plan
+from initpolicy.policy.model import Call, Entry, Policy, Rule
+from initpolicy.problems import Location
+
+Written = dict[tuple[Location, str], tuple[Rule, Entry]]
+
+
+def lint(model: nn.Module, policy: Policy, plan: Plan, inventory: Inventory) -> Advice:
+    """Say what is probably wrong with a plan, from types, names, laws and order alone.
+
+    `plan` is what `policy` decides for `model`, of which `inventory` takes stock. Nothing is
+    drawn, and no value is read.
+    """
+    written: Written = {
+        (entry.location, str(entry.value)): (rule, entry)
+        for rule in policy.rules
+        for entry in rule.entries
+    }
+    laws: dict[int, Law] = {}
+    streams: defaultdict[str, list[str]] = defaultdict(list)
+    for decision in plan.filled:
+        assert decision.law is not None
+        laws[id(inventory.by_name[decision.name].tensor)] = decision.law
+        if decision.law.is_drawn:
+            streams[decision.stream_name].append(decision.name)
+    flow = flow_of(model, [tensor for slot in inventory.slots for tensor in slot.tensors])
+    context = Context(plan, flow, laws, dict(streams))
+    found: dict[tuple[str, Choice], list[tuple[str, str]]] = {}
+    allowed = 0
+    for decision in plan.filled:
+        if decision.law is None or decision.winner is None:
+            continue
+        winner = decision.winner
+        rule, entry = written.get((winner.location, winner.initializer), (None, None))
+        call = entry.value if entry and isinstance(entry.value, Call) else None
+        slot = inventory.by_name[decision.name]
+        subject = Subject(decision, decision.law, winner, call, slot, context)
+        for check in CHECKS:
+            for message in check.look(subject):
+                if rule is not None and check.code in rule.allow:
+                    allowed += 1
+                else:
+                    found.setdefault((check.code, winner), []).append((decision.name, message))
+    titles = {check.code: check.title for check in CHECKS}
+    findings = [
+        Finding(code, titles[code], tuple(name for name, _ in told), told[0][1], winner)
+        for (code, winner), told in found.items()
+    ]
+    findings.sort(key=lambda one: (one.rule.location, one.code))
+    return Advice(plan.title or plan.policy, tuple(findings), allowed, flow.traced)

@@ -1,0 +1,196 @@
+"""What is told as a whole: places, what rules allow, the command, and a model left as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+import initpolicy
+from initpolicy.cli.app import app
+from initpolicy.linting.flow import flow_of
+from initpolicy.problems import InitPolicyError
+
+POLICY = """\
+format = 1
+
+[[rule]]
+note = "all"
+init.weight = { fn = "trunc_normal", std = 0.02, a = -2, b = 2 }
+init.bias = 0
+
+[[rule]]
+name = "0"
+init.weight = { fn = "normal", std = 0 }
+"""
+MODEL = """\
+from torch import nn
+
+def net():
+    print("built")
+    return nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 8), nn.Linear(8, 8))
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("net.toml").write_text(POLICY)
+    Path("net.py").write_text(MODEL)
+    return tmp_path
+
+
+def net(**options) -> nn.Module:
+    layers = [nn.Linear(8, 8, **options) for _ in range(3)]
+    return nn.Sequential(layers[0], nn.GELU(), *layers[1:])
+
+
+TEXT = """\
+net.toml: 2 findings
+  net.toml:5: IP702 a truncation that cuts nothing off, for 2.weight, 3.weight (rule "all"): \
+N(0, 0.02) in [-2, 2] is cut 100 standard deviations from its mean; write `cut = 2` for bounds at \
+two of them, or `normal`
+  net.toml:10: IP703 random values with a spread of zero, for 0.weight (rule name 0): \
+normal(std=0) gives nothing but 0; write that number instead\
+"""
+
+
+def test_findings_have_their_places_and_all_tensors_of_a_rule() -> None:
+    advice = initpolicy.lint(net(device="meta"), "net.toml")
+    assert str(advice) == TEXT
+    assert not advice.ok
+    assert advice.traced
+    assert [found.names for found in advice.findings] == [("2.weight", "3.weight"), ("0.weight",)]
+
+
+def allow(*codes: str) -> None:
+    Path("net.toml").write_text(POLICY.replace("init.bias", f"allow = {list(codes)}\ninit.bias"))
+
+
+def test_a_rule_allows_findings_of_the_tensors_that_it_decides_on() -> None:
+    allow("IP702", "IP703")  # 0.weight is decided by the other rule, which allows nothing
+    advice = initpolicy.lint(net(), "net.toml")
+    assert [found.code for found in advice.findings] == ["IP703"]
+    assert advice.allowed == 2
+    assert str(advice).startswith("net.toml: 1 finding, 2 allowed by their rules\n")
+    allow("IP703")
+    assert len(initpolicy.lint(net(), "net.toml").findings) == 2
+
+
+def test_what_an_extended_policy_allows_stays_allowed() -> None:
+    allow("IP702")
+    Path("own.toml").write_text('format = 1\nextends = ["./net.toml"]\n')
+    advice = initpolicy.lint(net(), "own.toml")
+    assert [found.code for found in advice.findings] == ["IP703"]
+
+
+@pytest.mark.parametrize("code", ["IP201", "IP730", "702", "IP7020"])
+def test_only_codes_of_lint_are_allowed(code: str) -> None:
+    allow(code)
+    with pytest.raises(InitPolicyError, match=r"net.toml:6: IP103 `allow\[0\]` is "):
+        initpolicy.load("net.toml")
+
+
+def test_two_rules_on_one_line_do_not_share_what_they_allow(folder: Path) -> None:
+    Path("net.toml").write_text(
+        "format = 1\nrule = [{ init.weight = { fn = 'normal', std = 0 }, allow = ['IP703'] }, "
+        "{ name = '2', init.weight = { fn = 'uniform', a = 0, b = 0 } }, { init.bias = 0 }]"
+    )
+    advice = initpolicy.lint(net(), "net.toml")
+    assert [(found.code, found.names) for found in advice.findings] == [("IP703", ("2.weight",))]
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, ["lint", "net.py:net", "net.toml", *arguments])
+
+
+def test_the_command_exits_with_1_if_anything_is_found() -> None:
+    result = run()
+    assert (result.exit_code, result.stdout) == (1, f"{TEXT}\n")
+    Path("net.toml").write_text('format = 1\n[[rule]]\ninit."*" = { fn = "normal", std = 0.1 }\n')
+    result = run()
+    assert (result.exit_code, result.stdout) == (0, "net.toml: nothing found\n")
+
+
+def test_the_command_writes_json() -> None:
+    result = run("--output", "json")
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert told == initpolicy.lint(net(), "net.toml").to_json()
+    assert [(one["code"], one["line"]) for one in told["findings"]] == [("IP702", 5), ("IP703", 10)]
+
+
+def test_the_command_annotates_pull_requests() -> None:
+    result = run("--output", "github")
+    assert result.exit_code == 1
+    first, second = result.stdout.splitlines()
+    assert first.startswith("::warning file=net.toml,line=5,title=IP702")
+    assert second.startswith("::warning file=net.toml,line=10,title=IP703")
+
+
+def test_mistakes_exit_with_2() -> None:
+    Path("net.toml").write_text("format = 1")
+    assert run().exit_code == 2
+
+
+class Remembering(nn.Module):
+    """Leaves its input on itself, counts, and draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+        self.calls = 0
+        self.last = None
+
+    def forward(self, x):
+        self.calls += 1
+        self.last = x
+        return torch.relu(self.layer(x) + torch.rand(8))
+
+
+def test_a_model_is_left_as_it_was() -> None:
+    model = Remembering()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.get_rng_state()
+    assert flow_of(model).traced
+    assert (model.calls, model.last, model.training) == (0, None, True)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def names(model: nn.Module, module: nn.Module) -> list[str]:
+    return [step.name for step in flow_of(model).after(module)]
+
+
+def test_containers_tell_where_tracing_fails() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.Sequential(nn.Linear(8, 8), nn.Dropout())
+            self.body = nn.Sequential(layer, nn.Sequential(nn.Tanh()), nn.Linear(8, 8))
+
+        def forward(self, x):
+            return self.body(x) if x.mean() > 0 else x
+
+    model = Branching()
+    assert not flow_of(model).traced
+    assert names(model, model.body[0][0]) == ["tanh"]
+    assert names(model, model.body[2]) == ["unknown"]
+    assert names(model, model.body) == []
+
+
+def test_every_use_of_a_shared_layer_counts() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return torch.tanh(self.layer(torch.relu(self.layer(x).view(-1, 8))))
+
+    model = Twice()
+    assert names(model, model.layer) == ["relu", "tanh"]
