@@ -25,6 +25,7 @@ from initpolicy.laws import Drawn, Law, Normal, Orthogonal, Stratified
 from initpolicy.laws.base import Piece
 from initpolicy.plans import Decision
 from initpolicy.verification import scores
+from initpolicy.verification.arrangements import Arrangements
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
@@ -49,10 +50,22 @@ class _Owner:
     """The log of the probability that two values are equal."""
     side: float
     """The log of the probability that two values lie on the same side."""
+    arrangements: Arrangements | None = None
+    """Those of a stratified tensor, whose values are no surprise but for their order."""
 
     @property
     def name(self) -> str:
         return f"{self.decision.name} ({self.label})" if self.label else self.decision.name
+
+    def alike(self, dim: int, length: int, weight: int, other: _Owner) -> float:
+        """Bound the probability that a slice has the same values as one of `other`."""
+        if self.arrangements is None:
+            # A row and a column of one tensor have one value in common.
+            return (weight - 1) * self.atom
+        shape = self.values.shape
+        each = self.values.numel() // (shape[0] * shape[1]) if dim == 1 else 1
+        bound = self.arrangements.between if other is self else self.arrangements.given
+        return bound(dim, length, each)
 
 
 class _Known(NamedTuple):
@@ -110,7 +123,8 @@ class Structure:
         middle = scores.at(law, law.moments.mean, values.dtype)
         side = math.log((1 + min(1.0, middle) ** 2) / 2)
         owner = len(self._owners)
-        self._owners.append(_Owner(decision, piece.label, values, atom, side))
+        even = Arrangements.of(piece.law, values) if isinstance(piece.law, Stratified) else None
+        self._owners.append(_Owner(decision, piece.label, values, atom, side, even))
         for dim, matrix in _slices(values, isinstance(piece.law, Orthogonal)):
             length = matrix.shape[1]
             self._take("values", dim, owner, self._hashed(matrix))
@@ -156,15 +170,17 @@ class Structure:
                 for other in group[1:].tolist():
                     key = int(owners[first]), int(owners[other])
                     pairs.setdefault(key, []).append((first, other))
-            # A row and a column of one tensor have one value in common.
             many = math.log(max(1.0, len(owners) * (len(owners) - 1)))
             for key, both in pairs.items():
                 one, other = self._owners[key[0]], self._owners[key[1]]
                 if key in told or _may_share(one.decision, other.decision):
                     continue
                 if what == "values":
-                    log_p = many + (int(weights[[a for a, _ in both]].max()) - 1) * max(
-                        one.atom, other.atom
+                    weight = int(weights[[a for a, _ in both]].max())
+                    log_p = many + max(
+                        owner.alike(dim, length, weight, another)
+                        for owner, another, side in ((one, other, 0), (other, one, 1))
+                        for dim in {int(dims[pair[side]]) for pair in both}
                     )
                 else:
                     log_p = many + (length - 2) * max(one.side, other.side)

@@ -83,3 +83,60 @@ def test_misuse_exits_with_2(arguments: tuple[str, ...], told: str) -> None:
     code, out, err = run("verify", *arguments)
     assert (code, out) == (2, "")
     assert told in err
+
+
+def locked(*options: str) -> None:
+    saved("--seed", "3")
+    code, _, err = run("lock", MODEL, "p.toml", "--seed", "3", *options)
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("options", [(), ("--no-digests",)])
+def test_a_lock_is_compared_with_values_and_needs_no_model(options: tuple[str, ...]) -> None:
+    locked(*options)
+    ran = run("verify", "m.safetensors", "--lock", "p.lock")
+    assert ran == (0, "2 tensors compared: nothing differs.\n", "")
+    saved("--seed", "4")
+    code, out, err = run("verify", "m.safetensors", "--lock", "p.lock")
+    assert (code, err) == (1, "")
+    assert out == (
+        "2 tensors with other values: bias, weight\n"
+        "  law  N(0, 1)\n"
+        "  rule  for every module p.toml:3\n"
+        "2 tensors compared: 2 differ.\n"
+    )
+    code, out, _ = run("verify", "m.safetensors", "--lock", "p.lock", "--output", "github")
+    assert code == 1
+    assert out.splitlines()[-1].startswith("::error file=p.toml,line=3,title=values-values::weight")
+
+
+def test_a_lock_is_compared_with_a_policy_too() -> None:
+    locked()
+    verify = ("verify", "m.safetensors", "p.toml", "--lock", "p.lock", "--model", MODEL)
+    assert run(*verify, "--seed", "3") == (0, "2 tensors compared: nothing differs.\n", "")
+    code, out, _ = run(*verify)
+    assert (code, out.splitlines()[0]) == (1, "seed  3 -> 0")
+    Path("p.toml").write_text('format = 1\nseed = 3\n[[rule]]\ninit."*" = "ones"\n')
+    code, out, _ = run(*verify, "--output", "json")
+    assert code == 1
+    told = json.loads(out)
+    assert (told["same"], told["values"]["same"], told["plan"]["same"]) == (False, True, False)
+    _, plan, _ = run("plan", MODEL, "p.toml", "--output", "json")
+    Path("plan.json").write_text(plan)
+    assert run("verify", "m.safetensors", "--lock", "p.lock", "--plan", "plan.json")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("m.safetensors", "--law"), "IP404 a lock says which values, and not only which laws"),
+        (("m.safetensors", "--seed", "1"), "IP404 a lock has its seed and its variables"),
+        (("m.safetensors", "p.toml"), "IP404 a policy says nothing of a checkpoint without its"),
+        (("none.safetensors",), "IP504 none.safetensors"),
+    ],
+)
+def test_misuse_of_a_lock_exits_with_2(arguments: tuple[str, ...], told: str) -> None:
+    locked()
+    code, out, err = run("verify", *arguments, "--lock", "p.lock")
+    assert (code, out) == (2, "")
+    assert told in err
