@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench heavy mutants zoo docs format clean
+.PHONY: demo test check bench heavy mutants zoo docs experiments format clean
 
 demo: .venv/user  ## initialize DenseNet-121 with a policy, and save it
 	$(BIN)/initpolicy apply examples/densenet.py:densenet121 densenet.toml \
@@ -39,6 +39,14 @@ zoo: .venv/developer  ## every policy against the libraries' own constructors; w
 docs: .venv/developer  ## the page and the picture of each initializer; writes docs/initializers
 	$(PIP) -e ".[plot]"
 	$(BIN)/python docs/make_initializers.py
+
+experiments: .venv/developer  ## what an initialization does; the figures of docs/experiments.md
+	$(PIP) -e ".[experiments]"
+	$(BIN)/python examples/experiments/matrix_products.py
+	$(BIN)/python examples/experiments/all_the_same.py
+	$(BIN)/python examples/experiments/signals_over_depth.py
+	$(BIN)/python examples/experiments/deep_chain.py
+	$(BIN)/python examples/experiments/first_layer.py
 
 format: .venv/developer
 	$(BIN)/ruff check --fix .
