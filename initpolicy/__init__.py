@@ -275,6 +275,7 @@ def verify(
     model: nn.Module | None = None,
     seed: int | None = None,
     vars: Mapping[str, float | str] | None = None,
+    rename: Mapping[str, str] | None = None,
     exact: bool = True,
     alpha: float = 1e-9,
 ) -> Verdict:
@@ -285,6 +286,7 @@ def verify(
     whatever seed; then `alpha` bounds the probability that anything is found wrongly, in the whole
     model. The verdict has `ok`, `findings`, and a text. `policy` may be a plan. For what is no
     model, it is one, or `model` is what it is planned for, which may be on the meta device.
+    `rename` is that of `plan`, and a checkpoint has the names that it gives.
 
     Raises `InitPolicyError` if there is nothing to judge, not for what is found.
 
@@ -303,7 +305,7 @@ def verify(
     from initpolicy.resolve import read_model, resolve
     from initpolicy.verification import verify
 
-    inventory = read_model(source) if isinstance(source, nn.Module) else None
+    inventory = read_model(source, rename) if isinstance(source, nn.Module) else None
     if isinstance(policy, Plan):
         if seed is not None or vars is not None:
             raise InitPolicyError(
@@ -319,7 +321,7 @@ def verify(
                 "give the model that it is of, `model=...`, or a plan in place of the policy",
             )
         )
-    own = inventory or read_model(planned)
+    own = inventory or read_model(planned, rename)
     decided = resolve(planned, load(policy), seed=seed, variables=vars, inventory=own)
     return verify(source, decided, inventory, exact=exact, alpha=alpha)
 

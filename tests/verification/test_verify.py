@@ -280,3 +280,17 @@ def test_computed_values_may_leave_their_bounds_by_rounding_alone():
     assert not law.check(_nudged(law, near))
     assert law.check(near)
     assert law.check(_nudged(law, far))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_part_is_judged_by_its_names_in_the_whole(exact):
+    whole, part = model(), nn.Sequential(nn.Linear(50, 40))
+    initpolicy.apply(whole, POLICY, seed=3)
+    part.load_state_dict({"0.weight": whole[1].weight, "0.bias": whole[1].bias})
+    options = {"seed": 3, "exact": exact}
+    assert initpolicy.verify(part, POLICY, rename={"0": "1"}, **options).ok
+    assert initpolicy.verify(part, POLICY, **options).ok is not exact
+    state = {name: value for name, value in whole.state_dict().items() if name[0] == "1"}
+    assert initpolicy.verify(state, POLICY, model=part, rename={"0": "1"}, **options).ok
+    plan = initpolicy.plan(part, POLICY, seed=3, rename={"0": "1"})
+    assert initpolicy.verify(part, plan, rename={"0": "1"}, exact=exact).ok
