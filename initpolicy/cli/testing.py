@@ -67,7 +67,9 @@ def _cases(tested: Tested) -> Iterator[Case]:
 
 def _show(tested: Tested, to: text.Console) -> None:
     """A line for each model, or for the policy if it names none, and what is wrong below."""
-    if not tested.examples and tested.ok:
+    if tested.left_out:
+        text.raw(f"{text.one_line(tested.policy)}: left out", to)
+    elif not tested.examples and tested.ok:
         text.raw(f"{text.one_line(tested.policy)}: no model, for it is to be extended", to)
     for example in tested.examples:
         what = f"{text.one_line(tested.policy)} with {text.one_line(example.model)}"
@@ -81,7 +83,10 @@ def _show(tested: Tested, to: text.Console) -> None:
 
 def _summary(tested: list[Tested], failed: int) -> str:
     models = sum(len(one.examples) for one in tested)
-    number = len(tested)
+    left_out = sum(one.left_out for one in tested)
+    number = len(tested) - left_out
     policies = "1 policy" if number == 1 else f"{number:,} policies"
     outcome = f"{failed} failed" if failed else "all hold"
+    if left_out:
+        outcome = f"{left_out:,} left out, {outcome if number else 'nothing was checked'}"
     return f"{policies} checked with {count(models, 'model')}: {outcome}."

@@ -6,7 +6,8 @@ A policy names them in comments, one a line, from the folder of its file:
     #:model densenet.py:densenet { depths = [2, 2], growth_rate = 4 }
 
 After the model stand the arguments that it is built with, as a TOML table. `#:model none` says that
-there is none, for a policy that others extend.
+there is none, for a policy that others extend. `#:needs timm` names libraries by which models are
+built: where one is not installed, the policy is left out, with a warning.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -78,6 +80,11 @@ class Tested:
         return not errors and all(example.ok for example in self.examples)
 
     @property
+    def left_out(self) -> bool:
+        """Whether it was not checked, for want of a library that its models need."""
+        return any(problem.code == "IP569" for problem in self.problems)
+
+    @property
     def all_problems(self) -> tuple[Problem, ...]:
         """Errors and warnings, those of the examples first."""
         of_examples = [problem for one in self.examples for problem in one.problems]
@@ -101,6 +108,16 @@ class _Named:
     kwargs: dict[str, Any]
     text: str
     location: Location
+
+
+@dataclass
+class _Said:
+    """What the directives of a policy say."""
+
+    named: list[_Named] = field(default_factory=list[_Named])
+    none: bool = False
+    """Whether it says that there is no model."""
+    needs: dict[str, Location] = field(default_factory=dict[str, Location])
 
 
 def check(place: str) -> Iterator[Tested]:
@@ -127,24 +144,33 @@ def check_policy(file: Path) -> Tested:
     name = str(file)
     try:
         policy = initpolicy.load(file)
-        named = _read(file)
+        said = _read(file)
     except InitPolicyError as error:
         return Tested(name, problems=error.problems)
-    if named is None:
+    if said.none:
         return Tested(name)
-    if not named:
+    if not said.named:
         message = "the policy names no model that it is checked against"
         hint = "write `#:model file.py:callable` in a line, or `#:model none`"
         return Tested(name, problems=(Problem("IP566", message, hint, Location(name, 1)),))
+    if missing := tuple(_missing(said)):
+        return Tested(name, problems=missing)
     examples: list[Example] = []
     used: set[Location] = set()
-    for one in named:
+    for one in said.named:
         example, plan = _check(policy, one, file.parent)
         examples.append(example)
         if plan is not None:
             used |= {choice.location for decision in plan for choice in _choices(decision)}
     complete = all(example.ok for example in examples)
     return Tested(name, tuple(examples), tuple(_unused(policy, used)) if complete else ())
+
+
+def _missing(said: _Said) -> Iterator[Problem]:
+    for library, location in said.needs.items():
+        if find_spec(library) is None:
+            message = f"`{library}` is not installed: the policy was not checked"
+            yield Problem("IP569", message, "install it to check the policy", location, "warning")
 
 
 def _choices(decision: Any) -> tuple[Any, ...]:
@@ -196,44 +222,51 @@ def _differences(model: nn.Module, plan: Plan, location: Location) -> Iterator[P
             yield Problem(finding.code, f"{finding.name}: {finding.message}", hint, place)
 
 
-def _read(file: Path) -> list[_Named] | None:
-    """The models that a policy names; None if it says that there is none."""
+def _read(file: Path) -> _Said:
+    """Read the lines of a policy that begin with `#:`."""
     problems: list[Problem] = []
-    named: list[_Named] = []
-    none = False
+    read = _Said()
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         found = _DIRECTIVE.match(line)
         if found is None:
             continue
         location = Location(str(file), number)
         word, said = found["word"], found["said"] or ""
-        if word != "model":
+        if word == "needs" and re.fullmatch(r"[A-Za-z_]\w*", said):
+            read.needs[said] = location
+        elif word == "needs":
+            message = f"`{line.strip()}` names no library"
+            problems.append(Problem("IP567", message, "write `#:needs timm`, one a line", location))
+        elif word != "model":
             # Editors have directives of their own, `#:schema` among them.
-            if suggest(word, ["model", "schema"], n=1) == ["model"]:
-                message = f"`#:{word}` means nothing here"
-                problems.append(Problem("IP567", message, "did you mean `#:model`?", location))
+            meant = suggest(word, ["model", "needs", "schema"], n=1)
+            if meant and meant != ["schema"]:
+                message, hint = f"`#:{word}` means nothing here", f"did you mean `#:{meant[0]}`?"
+                problems.append(Problem("IP567", message, hint, location))
         elif said == "none":
-            none = True
+            read.none = True
         else:
-            spec, _, table = said.partition(" ")
             try:
-                written: dict[str, Any] = tomllib.loads(f"kwargs = {table.strip() or '{}'}")
-                if set(written) != {"kwargs"} or not isinstance(written["kwargs"], dict):
-                    raise ValueError("it is no table")
-                if ":" not in spec:
-                    raise ValueError(f"{spec or 'nothing'} names no callable")
+                read.named.append(_example(said, location))
             except (ValueError, RecursionError) as error:
                 message = f"`{line.strip()}` names no model with its arguments: {error}"
                 hint = "write `#:model file.py:callable { name = value }`"
                 problems.append(Problem("IP567", message, hint, location))
-                continue
-            kwargs = cast("dict[str, Any]", written["kwargs"])
-            named.append(_Named(spec, kwargs, said, location))
-    if none and named:
+    if read.none and read.named:
         message = "the policy names models, and says that it names none"
         problems.append(
             Problem("IP567", message, "take out `#:model none`", Location(str(file), 1))
         )
     if problems:
         raise InitPolicyError(problems)
-    return None if none else named
+    return read
+
+
+def _example(said: str, location: Location) -> _Named:
+    spec, _, table = said.partition(" ")
+    written: dict[str, Any] = tomllib.loads(f"kwargs = {table.strip() or '{}'}")
+    if set(written) != {"kwargs"} or not isinstance(written["kwargs"], dict):
+        raise ValueError("it is no table")
+    if ":" not in spec:
+        raise ValueError(f"{spec or 'nothing'} names no callable")
+    return _Named(spec, cast("dict[str, Any]", written["kwargs"]), said, location)

@@ -123,6 +123,34 @@ def test_a_key_that_no_model_needs_is_a_warning(folder):
         assert_policies("policies", strict=True)
 
 
+def test_a_library_that_is_not_installed(folder):
+    needs = "#:needs no_such_library\n#:needs torch\n#:model no_such_library:Model"
+    folder(one=needs + dedent(RULES), two="#:needs torch\n#:model net.py:mlp" + dedent(RULES))
+    code, out, _ = run("policies")
+    assert code == 0
+    assert out.splitlines() == [
+        "policies/one.toml: left out",
+        "policies/one.toml:1: IP569 `no_such_library` is not installed: the policy was not "
+        "checked; install it to check the policy",
+        "policies/two.toml with net.py:mlp: 4 tensors, 28 values",
+        "1 policy checked with 1 model: 1 left out, all hold.",
+    ]
+    assert run("policies", "--strict")[0] == 1
+    assert run("policies/one.toml")[1].endswith(
+        "0 policies checked with 0 models: 1 left out, nothing was checked.\n"
+    )
+    assert_policies("policies")
+    with pytest.raises(PoliciesError, match="IP569"):
+        assert_policies("policies", strict=True)
+
+
+def test_a_library_that_is_missing_without_being_announced(folder):
+    folder(one="#:model no_such_library:Model" + dedent(RULES))
+    code, out, _ = run("policies")
+    assert code == 1
+    assert "policies/one.toml:1: IP401 there is no module 'no_such_library'" in out
+
+
 def test_json(folder):
     folder(one="#:model net.py:mlp" + dedent(RULES), two=RULES)
     code, out, _ = run("policies", "--output", "json")
@@ -165,6 +193,21 @@ def test_json(folder):
 )
 def test_lines_that_name_no_model(folder, line, message):
     folder(one=f"{line}{dedent(RULES)}")
+    code, out, _ = run("policies")
+    assert code == 1
+    assert f"policies/one.toml:1: IP567 {message}" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("#:needs", "`#:needs` names no library; write `#:needs timm`, one a line"),
+        ("#:needs a, b", "`#:needs a, b` names no library; write `#:needs timm`, one a line"),
+        ("#:need timm", "`#:need` means nothing here; did you mean `#:needs`?"),
+    ],
+)
+def test_lines_that_name_no_library(folder, line, message):
+    folder(one=f"{line}\n#:model net.py:mlp{dedent(RULES)}")
     code, out, _ = run("policies")
     assert code == 1
     assert f"policies/one.toml:1: IP567 {message}" in out
