@@ -137,15 +137,26 @@ def out_of_memory(rank: int, model: nn.Module) -> None:
 
 def crossing(rank: int, model: nn.Module) -> None:
     """Rank 1 shares one mesh with rank 0 and another with rank 3, and none with rank 2."""
+    initpolicy.apply(crossed(), POLICY, seed=5 + (rank == 1))
+
+
+def crossing_back(rank: int, model: nn.Module) -> None:
+    """Only what rank 1 shares with rank 3 differs, on the mesh that is compared last."""
+    other = parse('format = 1\nextends = ["torch"]\n[[rule]]\nname = "small"\ninit.bias = 7')
+    initpolicy.apply(crossed(), other if rank == 1 else "torch", seed=0)
+
+
+def crossed() -> nn.Module:
     mesh = square("dp", "tp")
     model = parallel(build(), mesh["tp"])
     fully_shard(model.small, mesh=mesh["dp"])
-    initpolicy.apply(model, POLICY, seed=5 + (rank == 1))
+    return model
 
 
 CASES = [
     seeds,
     crossing,
+    crossing_back,
     policies,
     lost_file,
     lost_files,
@@ -180,8 +191,11 @@ def test_what_goes_wrong_on_one_rank_stops_all_and_is_told_on_all() -> None:
     said = {case.__name__: [found[case.__name__] for found in by_rank] for case in CASES}
     assert said["seeds"] == [different(0, 3, "seed 5", "seed 6")] * 4
     assert said["crossing"] == [different(0, 1, "seed 5", "seed 6")] * 4
-    bias = '["blocks.1.up.bias", [10], "float32", "blocks.1.up.bias", {"kind": '
     uniform = '"uniform", "low": -0.3779644730092272, "high": 0.3779644730092272}]'
+    small = '["small.bias", [1], "float32", "small.bias", {"kind": '
+    changed = different(1, 3, f'{small}"constant", "value": 7.0}}]', f"{small}{uniform}")
+    assert said["crossing_back"] == [changed] * 4
+    bias = '["blocks.1.up.bias", [10], "float32", "blocks.1.up.bias", {"kind": '
     changed = different(0, 2, f"{bias}{uniform}", f'{bias}"constant", "value": 7.0}}]')
     assert said["policies"] == [changed] * 4
 
