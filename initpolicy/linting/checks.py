@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from initpolicy.linting import activations, bounds, fans, overwriting, symmetry
+from initpolicy.linting import activations, bounds, depth, fans, overwriting, symmetry
 from initpolicy.linting.subject import Subject
 
 Look = Callable[[Subject], Iterator[str]]
@@ -49,4 +49,5 @@ CHECKS = (
     Check("IP711", overwriting.padding_overwritten),
     Check("IP712", overwriting.repeated_stream),
     Check("IP713", overwriting.pretrained_overwritten),
+    Check("IP714", depth.branches_not_scaled),
 )

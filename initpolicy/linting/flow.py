@@ -11,11 +11,13 @@ import copy
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, cast
 
 import torch
 from torch import fx, nn
+from torch.nn.parameter import Parameter
 
 OUTPUT = "output"
 UNKNOWN = "unknown"
@@ -56,6 +58,8 @@ class Step:
     name: str
     """Of the function, or of the class of the module: lower case, no underscores."""
     next: list[Step] = field(default_factory=list["Step"])
+    sources: int = 0
+    """How many calls it takes something from."""
 
     @property
     def passes(self) -> bool:
@@ -71,6 +75,20 @@ class Flow:
 
     steps: dict[int, list[Step]]
     traced: bool
+    called: frozenset[str] = frozenset()
+    """The names of all modules and functions that a trace has met."""
+
+    @cached_property
+    def branches(self) -> int:
+        """How many layers with a weight end a residual branch."""
+        modules = [found[0].module for found in self.steps.values()]
+        weighted = [one for one in modules if isinstance(getattr(one, "weight", None), Parameter)]
+        return sum(self.ends_branch(one) for one in weighted if one is not None)
+
+    def ends_branch(self, module: nn.Module) -> bool:
+        """Whether all that takes the output of a module is an addition to something else."""
+        found = self.steps.get(id(module), [])
+        return bool(found) and all(map(_ends_branch, found))
 
     def after(self, module: nn.Module) -> list[Step]:
         """What takes the output of a module first, besides what passes it on; empty if unknown.
@@ -83,6 +101,11 @@ class Flow:
         for step in self.steps.get(id(module), ()):
             found += beyond(step)
         return found
+
+
+def _ends_branch(step: Step) -> bool:
+    taking = list(beyond(step))
+    return bool(taking) and all(one.name in ("add", "iadd") and one.sources > 1 for one in taking)
 
 
 def beyond(step: Step) -> Iterator[Step]:
@@ -108,10 +131,10 @@ def flow_of(model: nn.Module, tensors: Collection[torch.Tensor] | None = None) -
     if tensors is None:
         tensors = [*model.parameters(), *model.buffers()]
     steps = _traced(model, tensors)
-    return Flow(_contained(model), False) if steps is None else Flow(steps, True)
+    return Flow(_contained(model), False) if steps is None else steps
 
 
-def _traced(model: nn.Module, tensors: Collection[torch.Tensor]) -> dict[int, list[Step]] | None:
+def _traced(model: nn.Module, tensors: Collection[torch.Tensor]) -> Flow | None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return None  # what a wrapper calls in `forward` may wait for the other processes
     try:
@@ -121,14 +144,14 @@ def _traced(model: nn.Module, tensors: Collection[torch.Tensor]) -> dict[int, li
             # What `forward` leaves on its modules is left on the copy; tensors are not copied.
             double = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).eval()
             try:
-                return _steps(model, fx.Tracer().trace(double))
+                return _flow(model, fx.Tracer().trace(double))
             finally:
                 torch.random.set_rng_state(state)
     except Exception:  # whatever a model does with a symbol that is no tensor
         return None
 
 
-def _steps(model: nn.Module, graph: fx.Graph) -> dict[int, list[Step]]:
+def _flow(model: nn.Module, graph: fx.Graph) -> Flow:
     made: dict[fx.Node, Step] = {}
     steps: dict[int, list[Step]] = {}
     for node in graph.nodes:
@@ -140,7 +163,8 @@ def _steps(model: nn.Module, graph: fx.Graph) -> dict[int, list[Step]]:
             steps.setdefault(id(module), []).append(step)
         for source in node.all_input_nodes:
             made[source].next.append(step)
-    return steps
+            step.sources += 1
+    return Flow(steps, True, frozenset(step.name for step in made.values()))
 
 
 def _name(node: fx.Node, module: nn.Module | None) -> str:

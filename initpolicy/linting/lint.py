@@ -38,7 +38,9 @@ def lint(model: nn.Module, policy: Policy, plan: Plan, inventory: Inventory) -> 
         if decision.law.is_drawn:
             streams[decision.stream_name].append(decision.name)
     flow = flow_of(model, [tensor for slot in inventory.slots for tensor in slot.tensors])
-    context = Context(plan, flow, laws, dict(streams))
+    kinds = {type(entry.module).__name__.lower() for entry in inventory.modules} | flow.called
+    normalizes = any(word in kind for kind in kinds for word in ("norm", "rsqrt", "std", "var"))
+    context = Context(plan, flow, laws, dict(streams), normalizes)
     found: dict[tuple[str, Choice], list[tuple[str, str]]] = {}
     allowed = 0
     for decision in plan.filled:

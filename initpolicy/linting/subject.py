@@ -46,6 +46,8 @@ class Context:
     """By the id of the tensor."""
     streams: Mapping[str, Sequence[str]]
     """The names of the tensors that are drawn from each stream."""
+    normalizes: bool
+    """Whether anything in the model is called a normalization."""
 
 
 @dataclass(frozen=True, eq=False)
