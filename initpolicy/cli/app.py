@@ -1,6 +1,6 @@
 """The commands. Each reads its input, calls the library and hands the outcome to the reports.
 
-Exit codes: 0 if all is well, 1 if `--strict` found warnings, 2 for any mistake, 130 if interrupted.
+Exit codes: 0 if all is well, 1 if something was found, 2 for any mistake, 130 if interrupted.
 What a command needs is imported inside it, so that none waits for what it does not use.
 """
 
@@ -121,11 +121,13 @@ def apply(
 ) -> None:
     """Initialize a model, and save it."""
     from initpolicy.cli import saving
+    from initpolicy.report import findings
 
-    with reporting(output):
+    with reporting(output) as cases:
         attempts = inputs.Attempts([])
         file = attempts.of(saving.check, out) if out is not None else None
         built, decided = _decided(model, policy, plan, seed, var, kwarg, attempts)
+        cases += findings.of_plan(decided)
         if draws is Draws.torch:
             import torch
 

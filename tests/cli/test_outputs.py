@@ -152,3 +152,11 @@ def test_a_folder_of_policies(run, write):
 def test_a_command_without_findings_gives_an_empty_document(run):
     ran = run("digest", "torch.nn:Identity", "--output", "sarif")
     assert (ran.code, results(ran.out)) == (0, [])
+
+
+def test_warnings_of_apply(run, mlp, policy):
+    Path(policy).write_text(
+        Path(policy).read_text() + '\n[[rule]]\ntype = "Linear"\ninit.weight = 1\n'
+    )
+    ran = run("apply", mlp, policy, "--output", "junit")
+    assert (ran.code, cases(ran.out)) == (0, {"policy.toml": ["system-out"]})
