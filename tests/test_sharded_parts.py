@@ -200,6 +200,21 @@ def test_parts_that_the_plan_has_not_are_an_error(name: str, part: Part, said: s
     assert good.tolist() == [5, 5]
 
 
+def test_what_a_constructor_makes_is_an_error_and_what_is_kept_is_left() -> None:
+    layer = nn.BatchNorm1d(2, device="meta")
+    rule = 'format = 1\n[[rule]]\ninit."*" = "keep"\nbuffer."*" = '
+    made = initpolicy.plan(layer, parse(rule + '{ recompute = "constructor" }'))
+    part = Part(torch.full((1,), 5.0), (2,), [(1, 2)])
+    message = (
+        "IP308 running_var: the constructor of its module makes it, and a plan has no modules; "
+        "take it from a module that is built on the CPU, or give it a formula"
+    )
+    with pytest.raises(InitPolicyError, match=f"^{re.escape(message)}$"):
+        initpolicy.fill(made, {"running_var": part})
+    initpolicy.fill(made, {"weight": part})
+    assert part.tensor.tolist() == [5]
+
+
 def test_runs_that_are_out_of_order_are_found_however_they_are_given() -> None:
     plan = initpolicy.plan(nn.Linear(4, 2, device="meta"), "torch")
     for runs in ([(2, 4), (0, 2)], [(0, 3), (2, 3)], [(3, 1), (0, 6)], [(-1, 3)]):

@@ -34,10 +34,16 @@ def fill(
                 "name them as the whole model does",
             )
         )
+    made_anew = {decision.name for decision in plan.recomputed}
     for name, part in parts.items():
         if name in unknown:
             continue
         decision = plan[name]
+        if decision.name in made_anew:
+            message = f"{name}: the constructor of its module makes it, and a plan has no modules"
+            hint = "take it from a module that is built on the CPU, or give it a formula"
+            problems.append(Problem("IP308", message, hint))
+            continue
         wrong = _wrong(part, decision.shape)
         if wrong:
             problems.append(Problem("IP308", f"{name}: {wrong}", "say which elements it holds"))
