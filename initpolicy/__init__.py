@@ -265,7 +265,7 @@ def lint(
 
     inventory, loaded = read_model(model), load(policy)
     decided = resolve(model, loaded, seed=seed, variables=vars, inventory=inventory)
-    return lint(model, loaded, decided, inventory)
+    return lint(loaded, decided, inventory)
 
 
 def verify(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from torch import nn
-
 from initpolicy.laws import Law
 from initpolicy.linting.checks import CHECKS
 from initpolicy.linting.finding import Advice, Finding
@@ -19,10 +17,10 @@ from initpolicy.problems import Location
 Written = dict[tuple[Location, str], tuple[Rule, Entry]]
 
 
-def lint(model: nn.Module, policy: Policy, plan: Plan, inventory: Inventory) -> Advice:
+def lint(policy: Policy, plan: Plan, inventory: Inventory) -> Advice:
     """Say what is probably wrong with a plan, from types, names, laws and order alone.
 
-    `plan` is what `policy` decides for `model`, of which `inventory` takes stock. Nothing is
+    `plan` is what `policy` decides for the model of which `inventory` takes stock. Nothing is
     drawn, and no value is read.
     """
     written: Written = {
@@ -37,7 +35,10 @@ def lint(model: nn.Module, policy: Policy, plan: Plan, inventory: Inventory) -> 
         laws[id(inventory.by_name[decision.name].tensor)] = decision.law
         if decision.law.is_drawn:
             streams[decision.stream_name].append(decision.name)
-    flow = flow_of(model, [tensor for slot in inventory.slots for tensor in slot.tensors])
+    # Without wrappers, of which one would compile, and another wait for other processes.
+    flow = flow_of(
+        inventory.modules[0].module, [tensor for slot in inventory.slots for tensor in slot.tensors]
+    )
     kinds = {type(entry.module).__name__.lower() for entry in inventory.modules} | flow.called
     normalizes = any(word in kind for kind in kinds for word in ("norm", "rsqrt", "std", "var"))
     context = Context(plan, flow, laws, dict(streams), normalizes)

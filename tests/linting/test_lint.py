@@ -162,6 +162,18 @@ def test_a_model_is_left_as_it_was() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+def test_wrappers_are_looked_through() -> None:
+    for wrapped in (torch.compile(net()), nn.DataParallel(net())):
+        assert str(initpolicy.lint(wrapped, "net.toml")) == TEXT
+
+
+def test_computed_weights_are_judged_like_others() -> None:
+    model = net()
+    nn.utils.parametrizations.weight_norm(model[0])
+    found = initpolicy.lint(model, "net.toml").findings
+    assert [one.names for one in found] == [("2.weight", "3.weight"), ("0.weight",)]
+
+
 def names(model: nn.Module, module: nn.Module) -> list[str]:
     return [step.name for step in flow_of(model).after(module)]
 
