@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from initpolicy.plans import Plan
     from initpolicy.policy import Policy
     from initpolicy.problems import InitPolicyError
+    from initpolicy.signals import Input, Limits, Loss, Probe
     from initpolicy.verification import Verdict
 
 __version__ = "0.1.0"
@@ -48,6 +49,7 @@ __all__ = [
     "load",
     "materialize",
     "plan",
+    "probe",
     "verify",
 ]
 
@@ -324,6 +326,54 @@ def verify(
     own = inventory or read_model(planned, rename)
     decided = resolve(planned, load(policy), seed=seed, variables=vars, inventory=own)
     return verify(source, decided, inventory, exact=exact, alpha=alpha)
+
+
+def probe(
+    model: nn.Module,
+    policy: str | os.PathLike[str] | Policy,
+    *,
+    input: Input,
+    seed: int | None = None,
+    vars: Mapping[str, float | str] | None = None,
+    draws: int = 3,
+    loss: Loss = "projection",
+    rate: float = 1e-3,
+    training: bool = True,
+    limits: Limits | None = None,
+) -> Probe:
+    """Say what the signals of a model are under a policy, layer by layer, and judge them.
+
+    One forward and one backward pass for each of several `draws` of the policy, from the seed on.
+    The model, its values and gradients, and all generators of random numbers are left as they are.
+    `input` is a shape, a tensor, a callable that gives a batch, its name `file.py:function`, a
+    list of arguments or a mapping of named ones; shapes may be texts such as `8,128:int64`. The
+    gradients are those of a random projection of the outputs, or of half their mean square.
+    `rate` is what an update has in proportion to the gradient, and `limits` are those of the
+    conditions. Raises `InitPolicyError` if the model cannot be run, not for what is found.
+
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Tanh())
+    >>> probe(model, "torch", input=(64, 20)).ok
+    True
+    """
+    from initpolicy.signals import probe
+
+    loaded = load(policy)
+
+    def give(drawn: int | None) -> Plan:
+        return apply(model, loaded, seed=drawn, vars=vars)
+
+    return probe(
+        model,
+        give,
+        input,
+        seed=seed,
+        draws=draws,
+        loss=loss,
+        rate=rate,
+        training=training,
+        limits=limits,
+    )
 
 
 def __getattr__(name: str) -> Any:
