@@ -24,6 +24,7 @@ bench: .venv/developer  ## speed, paired with torch in one run
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/shards.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/materialize.py
 
 heavy: .venv/developer  ## exhaustive sweeps: minutes to an hour
