@@ -30,7 +30,7 @@ PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 LARGEST_INDEX = 1 << 28  # bytes
 LARGEST_REPEATED = 1 << 30  # bytes of a tensor that are fewer in the file
 DEEPEST_TABLE = 32  # in one another, in a file of torch.save
-MOST_NAMES = 1 << 20
+MOST_NAMES = 1 << 18  # of tensors and tables
 
 _TYPES = {
     "BOOL": torch.bool,

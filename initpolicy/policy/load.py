@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from initpolicy.policy.model import (
     Variable,
 )
 from initpolicy.policy.names import COMMON_ARGUMENTS, RESERVED
-from initpolicy.policy.structure import leave_out, shown, structure, syntax
+from initpolicy.policy.structure import check_keys, leave_out, shown, structure, syntax
 from initpolicy.problems import InitPolicyError, Location, Problem
 
 if sys.version_info >= (3, 11):
@@ -49,7 +50,8 @@ else:
 
 DEEPEST_EXTENDS = 16
 MOST_PASSES = 4  # in which the structure of a file is checked, less what was wrong before
-LARGEST_FILE = 4 * 2**20  # bytes; a policy for every layer of a large model is far below it
+MOST_PROBLEMS = 1000  # after which nothing more is checked
+LARGEST_FILE = 2**20  # bytes; a policy for every layer of a large model is far below it
 
 
 def load(policy: str | os.PathLike[str] | Policy) -> Policy:
@@ -121,6 +123,8 @@ class _Loading:
 
     def error(self, code: str, message: str, hint: str, location: Location) -> None:
         self.problems.append(Problem(code, message, hint, location))
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise InitPolicyError(self.in_order())
 
     def file(self, file: Path, name: str) -> Policy | None:
         location = Location(name)
@@ -142,8 +146,9 @@ class _Loading:
 
     def text(self, text: str, name: str, folder: Path) -> Policy | None:
         try:
+            check_keys(text)
             data = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             self.problems.append(syntax(error, text, name))
             return None
         lines = line_numbers(text)
@@ -177,7 +182,7 @@ class _Loading:
             try:
                 return toml.Document.model_validate(data)
             except ValidationError as error:
-                wrong = list(structure(error, data, at))
+                wrong = list(islice(structure(error, data, at), MOST_PROBLEMS))
             self.problems += [problem for problem, _ in wrong]
             for problem, path in wrong:
                 leave_out(data, path)
@@ -188,7 +193,8 @@ class _Loading:
     def parent(self, given: str, folder: Path, location: Location) -> Policy | None:
         file = find(given, folder)
         if file is None:
-            self.problems.append(not_found(given, location))
+            missing = not_found(given, location)
+            self.error(missing.code, missing.message, missing.hint, location)
             return None
         resolved = file.resolve()
         if resolved in self.ancestors:
