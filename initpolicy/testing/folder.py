@@ -26,6 +26,7 @@ import initpolicy
 from initpolicy.model import ModelError, load_model
 from initpolicy.plans import Plan
 from initpolicy.policy import Policy
+from initpolicy.policy.files import find
 from initpolicy.problems import InitPolicyError, Location, Problem, suggest
 
 if sys.version_info >= (3, 11):
@@ -121,12 +122,14 @@ class _Said:
 
 
 def check(place: str) -> Iterator[Tested]:
-    """Check every policy of a folder, or the one of a file, in the order of their names.
+    """Check every policy of a folder, in the order of their names, or one: a file or a built-in.
 
     Raises `InitPolicyError` if there is no policy.
     """
     path = Path(place)
     files = [path] if path.is_file() else sorted(path.glob("**/*.toml"))
+    if not files and (builtin := find(place, Path())):
+        files = [builtin]
     if not files:
         what = "has no policies" if path.is_dir() else "is no folder"
         raise InitPolicyError(

@@ -102,8 +102,9 @@ def test_a_shipped_policy_that_is_changed_does_not_hold(tmp_path):
         assert_policies(tmp_path)
 
 
-def test_the_command():
-    policy = builtin_folder() / "mlp.toml"
-    result = CliRunner().invoke(app, ["test", str(policy)])
+@pytest.mark.parametrize("named", ["mlp", "mlp.toml", str(builtin_folder() / "mlp.toml")])
+def test_the_command(named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["test", named])
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1] == "1 policy checked with 1 model: all hold."
