@@ -7,6 +7,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import typer
+
+from initpolicy.cli.options import Output, reporting
+from initpolicy.report.findings import Case, Found
 
 DRAWN = "torch.nn:Linear"
 SIZE = ("--kwarg", "in_features=30", "--kwarg", "out_features=20")
@@ -160,3 +164,14 @@ def test_warnings_of_apply(run, mlp, policy):
     )
     ran = run("apply", mlp, policy, "--output", "junit")
     assert (ran.code, cases(ran.out)) == (0, {"policy.toml": ["system-out"]})
+
+
+def test_findings_are_told_where_a_command_exits_early(capsys):
+    def command() -> None:
+        with reporting(Output.github) as found:
+            found.append(Case("w", (Found("error", "IP604", "differs"),)))
+            raise typer.Exit(1)
+
+    with pytest.raises(typer.Exit):
+        command()
+    assert capsys.readouterr().out == "::error title=IP604::differs\n"
