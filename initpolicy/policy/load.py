@@ -50,6 +50,7 @@ else:
 
 DEEPEST_EXTENDS = 16
 MOST_PASSES = 4  # in which the structure of a file is checked, less what was wrong before
+MOST_BRACED = 1000  # globs
 MOST_PROBLEMS = 1000  # after which nothing more is checked
 LARGEST_FILE = 2**20  # bytes; a policy for every layer of a large model is far below it
 
@@ -97,6 +98,7 @@ class _Loading:
         self.loaded: set[Path] = set()
         self.ancestors: list[Path] = []
         self.folder = Path()
+        self.braced = 0
         self.incomplete: set[tuple[str | int, ...]] = set()  # rules of which parts are left out
 
     def policy(self, file: Path, name: str) -> Policy:
@@ -184,6 +186,8 @@ class _Loading:
             except ValidationError as error:
                 wrong = list(islice(structure(error, data, at), MOST_PROBLEMS))
             self.problems += [problem for problem, _ in wrong]
+            if len(self.problems) >= MOST_PROBLEMS:
+                return None
             for problem, path in wrong:
                 leave_out(data, path)
                 if path[:1] == ("rule",) and problem.location is not None:
@@ -284,10 +288,18 @@ class _Loading:
         if items is None:
             return None
         try:
+            self.count_braces([items] if isinstance(items, str) else items)
             return selector.parse(items)
         except GlobError as error:
             self.error("IP106", str(error), "", location)
             return None
+
+    def count_braces(self, globs: list[str]) -> None:
+        """Raise `GlobError` for more globs with braces than anyone writes: each is many globs."""
+        self.braced += sum("{" in glob for glob in globs)
+        if self.braced > MOST_BRACED:
+            told = f'a policy has more than {MOST_BRACED} globs with braces; write "*" in some'
+            raise GlobError(globs[0], told)
 
     def expression(self, text: str, location: Location) -> Expression | None:
         try:
@@ -298,6 +310,7 @@ class _Loading:
 
     def entry(self, key: str, glob: str, value: Any, location: Location) -> Entry | None:
         try:
+            self.count_braces([glob])
             pattern = WordPattern.parse(glob)
         except GlobError as error:
             self.error("IP106", str(error), "", location)
