@@ -19,7 +19,7 @@ def line(found: Found) -> str:
     r"""One workflow command.
 
     >>> line(Found("error", "IP604", "100 % differ\nall"))
-    "::error title=IP604::100 %25 differ%0Aall"
+    '::error title=IP604::100 %25 differ%0Aall'
     """
     place: dict[str, str] = {}
     if found.location is not None:
