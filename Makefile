@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench heavy mutants zoo docs experiments format clean
+.PHONY: demo test check bench heavy mutants fuzz zoo docs experiments format clean
 
 demo: .venv/user  ## initialize DenseNet-121 with a policy, and save it
 	$(BIN)/initpolicy apply examples/densenet.py:densenet121 densenet.toml \
@@ -32,6 +32,9 @@ heavy: .venv/developer  ## exhaustive sweeps: minutes to an hour
 
 mutants: .venv/developer  ## plant every defect and look at 10,000 clean models
 	$(BIN)/python tests/mutants/run.py
+
+fuzz: .venv/developer  ## hand hostile inputs to everything that reads what others wrote
+	$(BIN)/python tests/hostile/run.py
 
 zoo: .venv/developer  ## every policy against the libraries' own constructors; writes docs/zoo.md
 	$(BIN)/pytest tests/zoo -m "" -n 2 --deselect tests/zoo/test_table.py
