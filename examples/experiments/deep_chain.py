@@ -78,7 +78,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.001, 0.003, 0.01])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.0003, 0.001, 0.003, 0.01])
     given = parser.parse_args(words)
     torch.set_num_threads(1)  # more do not help layers as small as these
     images = digits()

@@ -1,6 +1,6 @@
 """Frames and cosines against random filters, on the first layer of a network for digits.
 
-    python examples/experiments/first_layer.py [--seeds 8] [--filters 16] [--out FILE]
+    python examples/experiments/first_layer.py [--seeds 16] [--filters 16] [--out FILE]
 
 The filters of the first convolution are initialized in four ways, all other parameters alike: a
 seed gives them the same values under every policy, so that differences are taken seed by seed.
@@ -78,7 +78,7 @@ def run(
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = arguments(__doc__ or "", "first-layer.svg", seeds=8)
+    parser = arguments(__doc__ or "", "first-layer.svg", seeds=16)
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--batch", type=int, default=32)
