@@ -6,7 +6,7 @@ from initpolicy.model.distributed import is_sharded, mesh_of, reshard
 from initpolicy.model.errors import ModelError, RenameError
 from initpolicy.model.facts import Facts, FanError, FanMode, Fans
 from initpolicy.model.layout import LayoutError, arranged, letters_of, read_layout
-from initpolicy.model.load import load_attribute, load_model, random_state_kept
+from initpolicy.model.load import load_model
 from initpolicy.model.registered import Kind, declared
 from initpolicy.model.renaming import renamed
 from initpolicy.model.sharding import Shard, shard_of
@@ -33,10 +33,8 @@ __all__ = [
     "declared",
     "is_sharded",
     "letters_of",
-    "load_attribute",
     "load_model",
     "mesh_of",
-    "random_state_kept",
     "read",
     "read_layout",
     "rebuilt",
