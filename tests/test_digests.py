@@ -453,6 +453,14 @@ def test_a_class_of_its_own():
     assert told({"a": other}) == "IP503 a has no plain memory to read: it is Elsewhere"
 
 
+@pytest.mark.parametrize(("source", "name"), [(torch.ones(2), "Tensor"), (None, "NoneType")])
+def test_what_is_no_model(source, name):
+    assert told(source) == (
+        f"IP504 a value of type {name} has no digest; "
+        "give a model, a dictionary of tensors, or the path of a file"
+    )
+
+
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert told("x.safetensors") == (

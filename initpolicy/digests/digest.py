@@ -66,6 +66,10 @@ def tensors_of(source: Source, inventory: Inventory | None = None) -> dict[str, 
         return {names[0]: tensor for names, tensor in named if names}
     if isinstance(source, Mapping):
         return _each_once((k, v) for k, v in source.items() if isinstance(v, Tensor))
+    if not isinstance(cast("object", source), str | os.PathLike):
+        message = f"a value of type {type(source).__name__} has no digest"
+        hint = "give a model, a dictionary of tensors, or the path of a file"
+        raise InitPolicyError(Problem("IP504", message, hint))
     path = os.fspath(source)
     try:
         if not os.path.exists(path):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -120,12 +121,15 @@ def begin(
     threads: int | None = None,
 ) -> Task:
     """Check everything, and make the folder ready; raises `InitPolicyError` if that fails."""
+    if not isinstance(cast("object", plan), Plan):
+        hint = "give what `initpolicy.plan(model, policy)` returns"
+        raise InitPolicyError(Problem("IP302", f"{plan!r} is no plan", hint))
     limit = bytes_of(max_shard_size)
-    cast = None if dtype is None else type_of(dtype)
+    wanted = None if dtype is None else type_of(dtype)
     rank, world = _part(part)
     if threads is not None and threads < 1:
         raise InitPolicyError(Problem("IP515", f"{threads} threads cannot draw", "write 1 or more"))
-    layout = lay_out(plan, given(plan, cast), limit)
+    layout = lay_out(plan, given(plan, wanted), limit)
     mine = share_out(layout.files, rank, world)
     folder = Path(out)
     try:

@@ -426,3 +426,12 @@ def test_folders_that_cannot_be_written_to(tmp_path, planned) -> None:
     assert str(raised.value) == (
         f"IP518 {tmp_path / 'file'} cannot be written: it is no folder; name another"
     )
+
+
+def test_a_policy_in_place_of_a_plan(tmp_path: Path) -> None:
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.materialize("torch", tmp_path / "out")
+    assert str(caught.value) == (
+        "IP302 'torch' is no plan; give what `initpolicy.plan(model, policy)` returns"
+    )
+    assert not (tmp_path / "out").exists()
