@@ -136,6 +136,14 @@ def _one_pass(
                 "give a batch that it takes; batch norm needs more than one of everything",
             )
         ) from error
+    if not recorder.signals:
+        raise InitPolicyError(
+            Problem(
+                "IP754",
+                "the model calls no function of weights, activation or attention that is known",
+                "probe one that is not compiled, and whose forward pass uses torch.nn.functional",
+            )
+        )
     return recorder.signals
 
 

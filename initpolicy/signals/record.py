@@ -149,7 +149,9 @@ class Recorder(TorchFunctionMode):
         self._calls[module, function] += 1
         call = self._calls[module, function]
         measured = statistics.moments(values)
-        zeros = statistics.share_of_zeros(values)
+        # Outputs of weights are rarely zero: a sample tells where most of them are.
+        counted = statistics.sampled(values) if kind == "weights" else values
+        zeros = statistics.share_of_zeros(counted)
         signal = Signal(module, function, call, kind, *measured, zeros)
         self.signals.append(signal)
         if values.requires_grad:

@@ -297,6 +297,11 @@ def test_mistakes(options: dict[str, object], told: str) -> None:
 def test_models_without_values_or_gradients() -> None:
     with pytest.raises(InitPolicyError, match="IP754 weight, bias is on the meta device"):
         initpolicy.probe(nn.Linear(6, 2, device="meta"), "torch", input=(4, 6))
+    sums = nn.Identity()
+    sums.shift = nn.Parameter(torch.ones(6))
+    sums.forward = lambda values: values + sums.shift
+    with pytest.raises(InitPolicyError, match="IP754 the model calls no function"):
+        initpolicy.probe(sums, _uniform(), input=(4, 6))
     frozen = nn.Linear(6, 2).requires_grad_(False)
     with pytest.raises(InitPolicyError, match="IP754 no output depends on a parameter"):
         initpolicy.probe(frozen, "torch", input=(4, 6))

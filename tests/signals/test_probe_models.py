@@ -21,9 +21,8 @@ def seen(found: Probe, function: str) -> int:
 
 
 def test_resnet18() -> None:
-    pytest.importorskip("torch")
     model = torchvision_models().resnet18(num_classes=10)
-    found = initpolicy.probe(model, "resnet", input=(4, 3, 32, 32), draws=2)
+    found = initpolicy.probe(model, "resnet", input=(4, 3, 32, 32), draws=1)
     assert found.ok
     # 17 on the way and 3 beside it; each block calls its one activation twice.
     assert (seen(found, "conv2d"), seen(found, "linear"), seen(found, "relu")) == (20, 1, 17)
