@@ -267,14 +267,14 @@ def list_(
         if kind is not Kind.initializers:
             found = [(name, initpolicy.load(name)) for name in builtins()]
             document["policies"] = machine.policies(found)
-            if output is Output.text:
+            if output is not Output.json:
                 text.policies(found, to)
-        if kind is None and output is Output.text:
+        if kind is None and output is not Output.json:
             to.print()
         if kind is not Kind.policies:
             known = [initializers.get(name) for name in initializers.names()]
             document["initializers"] = machine.initializers(known)
-            if output is Output.text:
+            if output is not Output.json:
                 text.initializers(known, to)
         if output is Output.json:
             machine.write(document, sys.stdout)

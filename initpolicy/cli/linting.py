@@ -33,7 +33,7 @@ def lint(
         cases.append(findings.of_problems(policy, [found.problem for found in advice.findings]))
         if output is Output.json:
             machine.write(advice.to_json(), sys.stdout)
-        elif output is Output.text:
+        else:
             report.text(advice, text.console(sys.stdout))
     if not advice.ok:
         raise typer.Exit(FOUND)

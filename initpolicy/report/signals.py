@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from initpolicy.report.text import one_line
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from initpolicy.signals import LayerSignal, ParameterSignal, Probe
 
 _MOST = 12
@@ -45,6 +46,8 @@ def text(probes: Sequence[Probe], to: Console, *, parameters: bool = False) -> N
 
 
 def _table(first: Iterable[str], numbers: Iterable[str]) -> Table:
+    from rich.table import Table
+
     table = Table(box=None, header_style="dim", pad_edge=False)
     for title in first:
         table.add_column(title, no_wrap=True)
