@@ -43,7 +43,6 @@ def padding_overwritten(subject: Subject) -> Iterator[str]:
     row = module.padding_idx
     if row is None or isinstance(law, FromFile):
         return
-    row %= subject.decision.shape[0]
     if isinstance(law, Constant) and law.value == 0:
         return
     if not (isinstance(law, ZeroRows) and row in law.rows):

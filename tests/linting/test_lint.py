@@ -195,6 +195,20 @@ def test_containers_tell_where_tracing_fails() -> None:
     assert names(model, model.body) == []
 
 
+def test_what_follows_is_that_of_evaluation() -> None:
+    class Auxiliary(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 8)
+
+        def forward(self, x):
+            x = self.layer(x)
+            return (torch.relu(x), x) if self.training else torch.relu(x)
+
+    model = Auxiliary()
+    assert names(model, model.layer) == ["relu"]
+
+
 def test_every_use_of_a_shared_layer_counts() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
