@@ -317,3 +317,9 @@ def test_inputs_of_every_form() -> None:
         assert found == first
     drawn = [(4, 6), [4, 6], "4,6", "4,6:float32", ["4,6"], [(4, 6)]]
     assert len({initpolicy.probe(model, "torch", input=one, draws=1).layers for one in drawn}) == 1
+
+
+def test_the_projection_gives_each_sample_a_gradient_of_one_over_the_batch() -> None:
+    found = initpolicy.probe(nn.Linear(6, 50), _uniform(), input=(200, 6), draws=1)
+    # 10,000 standard normal values: their size is 1 to within 3 / sqrt(2 * 10,000).
+    assert found[""].gradient == pytest.approx(1 / (200 * math.sqrt(50)), rel=0.022)
