@@ -58,6 +58,7 @@ KEYS_WITHOUT_A_MODEL = {
     "faster-rcnn",
     "mamba",
     "mixer",
+    "retinanet",
     "swin",
     "timm",
     "transformers",
