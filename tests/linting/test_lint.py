@@ -127,7 +127,7 @@ def test_the_command_writes_json() -> None:
 def test_the_command_annotates_pull_requests() -> None:
     result = run("--output", "github")
     assert result.exit_code == 1
-    first, second = result.stdout.splitlines()
+    first, second = (line for line in result.stdout.splitlines() if line.startswith("::"))
     assert first.startswith("::warning file=net.toml,line=5,title=IP702")
     assert second.startswith("::warning file=net.toml,line=10,title=IP703")
 
