@@ -57,11 +57,15 @@ class _Owner:
     def name(self) -> str:
         return f"{self.decision.name} ({self.label})" if self.label else self.decision.name
 
+    @property
+    def crossing(self) -> int:
+        """How many values a row and a column have in common: one receptive field."""
+        return self.values.numel() // math.prod(self.values.shape[:2])
+
     def alike(self, dim: int, length: int, weight: int, other: _Owner) -> float:
-        """Bound the probability that a slice has the same values as one of `other`."""
+        """Bound the probability that a slice has the same `weight` values as one of `other`."""
         if self.arrangements is None:
-            # A row and a column of one tensor have one value in common.
-            return (weight - 1) * self.atom
+            return weight * self.atom
         shape = self.values.shape
         each = self.values.numel() // (shape[0] * shape[1]) if dim == 1 else 1
         bound = self.arrangements.between if other is self else self.arrangements.given
@@ -171,19 +175,23 @@ class Structure:
                     key = int(owners[first]), int(owners[other])
                     pairs.setdefault(key, []).append((first, other))
             many = math.log(max(1.0, len(owners) * (len(owners) - 1)))
-            for key, both in pairs.items():
+            for key, every in pairs.items():
                 one, other = self._owners[key[0]], self._owners[key[1]]
                 if key in told or _may_share(one.decision, other.decision):
                     continue
+                both, shared = _surprising(every, dims, one, length) if one is other else (every, 0)
+                if not both:
+                    continue
                 if what == "values":
-                    weight = int(weights[[a for a, _ in both]].max())
+                    weight = max(0, int(weights[[a for a, _ in both]].max()) - shared)
                     log_p = many + max(
                         owner.alike(dim, length, weight, another)
                         for owner, another, side in ((one, other, 0), (other, one, 1))
                         for dim in {int(dims[pair[side]]) for pair in both}
                     )
                 else:
-                    log_p = many + (length - 2) * max(one.side, other.side)
+                    # The side of the first value is what the others are compared with.
+                    log_p = many + max(0, length - 1 - shared) * max(one.side, other.side)
                 first, second = both[0]
                 negated = bool(signs[first] != signs[second])
                 places = tuple((int(dims[k]), int(index[k])) for k in (first, second))
@@ -196,6 +204,23 @@ class Structure:
                 )
                 if log_p < _CERTAIN:
                     told.add(key)
+
+
+def _surprising(
+    pairs: list[tuple[int, int]], dims: npt.NDArray[np.int64], owner: _Owner, length: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Leave out pairs of slices of one tensor that are the same values in the same places.
+
+    Also gives how many values those that are left may have in common: a row and the column of its
+    index share a receptive field.
+    """
+    along = [pair for pair in pairs if dims[pair[0]] == dims[pair[1]]]
+    if along:
+        return along, 0
+    shared = owner.crossing
+    if shared >= length or (owner.arrangements is not None and shared > 1):
+        return [], 0
+    return pairs, shared
 
 
 def _groups(words: Words) -> Iterator[npt.NDArray[np.int64]]:
