@@ -142,13 +142,17 @@ def begin(
 def _part(part: tuple[int, int] | None) -> tuple[int, int]:
     if part is None:
         return 0, 1
-    rank, world = part
-    if not 0 <= rank < world:
-        raise InitPolicyError(
-            Problem(
-                "IP515",
-                f"there is no part {rank} of {world}",
-                "parts are counted from 0, as ranks are: the last of 8 is `(7, 8)`",
-            )
+    match cast("object", part):
+        case (int() as rank, int() as world) if 0 <= rank < world:
+            return rank, world
+        case (rank, world):
+            shown = f"{rank} of {world}"
+        case other:
+            shown = repr(other)
+    raise InitPolicyError(
+        Problem(
+            "IP515",
+            f"there is no part {shown}",
+            "parts are counted from 0, as ranks are: the last of 8 is `(7, 8)`",
         )
-    return rank, world
+    )
