@@ -142,13 +142,13 @@ def begin(
 def _part(part: tuple[int, int] | None) -> tuple[int, int]:
     if part is None:
         return 0, 1
-    match cast("object", part):
-        case (int() as rank, int() as world) if 0 <= rank < world:
+    try:
+        rank, world = part
+        if 0 <= rank < world:
             return rank, world
-        case (rank, world):
-            shown = f"{rank} of {world}"
-        case other:
-            shown = repr(other)
+        shown = f"{rank} of {world}"
+    except (TypeError, ValueError):  # no pair of numbers
+        shown = repr(part)
     raise InitPolicyError(
         Problem(
             "IP515",

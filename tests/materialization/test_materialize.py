@@ -411,7 +411,8 @@ def test_parts_that_do_not_exist(tmp_path, planned, part) -> None:
 
 def test_a_part_is_a_rank_and_a_world(tmp_path, planned) -> None:
     assert refused(planned(), tmp_path / "out", part=3) == (
-        "IP515 there is no part 3; parts are counted from 0, as ranks are: the last of 8 is `(7, 8)`"
+        "IP515 there is no part 3; parts are counted from 0, as ranks are: "
+        "the last of 8 is `(7, 8)`"
     )
 
 
