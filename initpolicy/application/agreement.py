@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from initpolicy.model import Inventory, mesh_of
+from initpolicy.model import Inventory, may_be_sharded, mesh_of
 from initpolicy.plans import Decision, Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
 
@@ -67,6 +67,8 @@ def _said(error: Exception) -> list[str]:
 
 def _meshes(model: nn.Module) -> list[Any]:
     """Give the meshes that this process is in, in an order in which no two wait for each other."""
+    if not may_be_sharded():
+        return []
     found: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         mesh = mesh_of(tensor)

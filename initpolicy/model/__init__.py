@@ -2,7 +2,7 @@
 
 from initpolicy.model.computed import Computed, class_of
 from initpolicy.model.constructor import constructor_arguments, rebuilt, recomputed
-from initpolicy.model.distributed import is_sharded, mesh_of, reshard
+from initpolicy.model.distributed import is_sharded, may_be_sharded, mesh_of, reshard
 from initpolicy.model.errors import ModelError, RenameError
 from initpolicy.model.facts import Facts, FanError, FanMode, Fans
 from initpolicy.model.layout import LayoutError, arranged, letters_of, read_layout
@@ -34,6 +34,7 @@ __all__ = [
     "is_sharded",
     "letters_of",
     "load_model",
+    "may_be_sharded",
     "mesh_of",
     "read",
     "read_layout",

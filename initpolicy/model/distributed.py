@@ -12,6 +12,11 @@ from torch.nn.parameter import Parameter
 PLAIN = frozenset({torch.Tensor, Parameter})
 
 
+def may_be_sharded() -> bool:
+    """Whether there can be a tensor that is sharded: nobody has one without its module."""
+    return "torch.distributed.tensor" in sys.modules
+
+
 def is_sharded(tensor: torch.Tensor) -> bool:
     """Whether the tensor is a `DTensor`, of which each process holds a part.
 
