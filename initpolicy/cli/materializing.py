@@ -56,9 +56,9 @@ def materialize(
     output: AsWhat = Output.text,
 ) -> None:
     """Write a model's first values into safetensors files, however large it is."""
-    with reporting(output):
+    with reporting(output) as cases:
         from initpolicy.materialization import begin
-        from initpolicy.report import checkpoint
+        from initpolicy.report import checkpoint, findings
 
         attempts = inputs.Attempts([])
         if not out:
@@ -67,6 +67,7 @@ def materialize(
             )
         share = attempts.of(_part, part) if part is not None else None
         decided = _decided(model, policy, plan, seed, var, kwarg, attempts)
+        cases += findings.of_plan(decided)
         shown = text.console(sys.stderr)
         if output is not Output.json:
             text.problems(decided.warnings, shown)
