@@ -1,6 +1,7 @@
 """Tensors from files: every kind of file, keys, rows and repeats, and what is said without them."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -329,3 +330,19 @@ def test_the_stages_of_the_vgg19_encoder_come_from_a_file(tmp_path):
     torch.save(missing, "vgg19.pth")
     with pytest.raises(InitPolicyError, match=r"IP216 .* for stages.4.conv4.weight: .* no tensor"):
         initpolicy.apply(model, "mine.toml")
+
+
+def test_a_file_written_again_at_once_is_read_again():
+    for dtype in (torch.int16, torch.float16, torch.bfloat16) * 20:  # of one size, within a tick
+        save_file({"w": torch.ones(3, dtype=dtype)}, "w.safetensors")
+        assert header("w.safetensors")["w"].dtype == dtype
+
+
+def test_files_of_one_name_in_two_folders_are_two(tmp_path, monkeypatch):
+    for number, dtype in enumerate((torch.int16, torch.float16)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        save_file({"w": torch.ones(3, dtype=dtype)}, "w.safetensors")
+        os.utime("w.safetensors", (1, 1))
+        assert header("w.safetensors")["w"].dtype == dtype

@@ -14,6 +14,7 @@ import json
 import os
 import pickle
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -132,7 +133,18 @@ def checkpoint_in(folder: str) -> str:
     )
 
 
-_Stamp = tuple[int, int]  # what changes when a file does
+YOUNGEST_KEPT = 100_000_000  # nanoseconds since a file changed: clocks of file systems are coarse
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """What changes when a file does."""
+
+    device: int
+    number: int
+    changed: int
+    size: int
+    read: int  # when a file changed just now it may change again unseen, so that this differs too
 
 
 def _stamp(path: str) -> _Stamp:
@@ -146,7 +158,9 @@ def _stamp(path: str) -> _Stamp:
         ) from None
     if not stat.S_ISREG(found.st_mode):  # to read a pipe may never end
         raise FileError(f"{path} cannot be read: it is no file")
-    return found.st_mtime_ns, found.st_size
+    now = time.time_ns()
+    young = abs(now - found.st_mtime_ns) < YOUNGEST_KEPT
+    return _Stamp(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size, now if young else 0)
 
 
 @lru_cache(maxsize=64)
@@ -215,7 +229,7 @@ def _sharded(path: str, stamp: _Stamp) -> Mapping[str, Stored]:
 @lru_cache(maxsize=16)
 def _shards(path: str, stamp: _Stamp) -> Mapping[str, str]:
     """The file of each key; shards lie beside their index."""
-    if stamp[1] > LARGEST_INDEX:
+    if stamp.size > LARGEST_INDEX:
         raise FileError(f"{path} is larger than {LARGEST_INDEX:,} bytes, as no index is")
     try:
         names: Any = json.loads(Path(path).read_text(encoding="utf-8"))["weight_map"]
