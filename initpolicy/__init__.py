@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from initpolicy.batches import Input
     from initpolicy.digests import Source
     from initpolicy.laws import Part
     from initpolicy.linting import Advice
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from initpolicy.plans import Plan
     from initpolicy.policy import Policy
     from initpolicy.problems import InitPolicyError
-    from initpolicy.signals import Input, Limits, Loss, Probe
+    from initpolicy.signals import Limits, Loss, Probe
     from initpolicy.verification import Verdict
 
 __version__ = "0.1.0"

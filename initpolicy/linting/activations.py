@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from torch import nn
 
 from initpolicy.laws.base import short
-from initpolicy.linting.flow import beyond
 from initpolicy.linting.subject import KAIMING, LAYERS, Subject
+from initpolicy.model.flow import beyond
 
 # Half of the signal is lost by a rectifier; a layer before it makes up for that by a gain of
 # sqrt(2). Anything below 1.2 keeps less than three quarters of the variance.

@@ -7,9 +7,9 @@ from collections import defaultdict
 from initpolicy.laws import Law
 from initpolicy.linting.checks import CHECKS
 from initpolicy.linting.finding import Advice, Finding
-from initpolicy.linting.flow import flow_of
 from initpolicy.linting.subject import Context, Subject
 from initpolicy.model import Inventory
+from initpolicy.model.flow import flow_of
 from initpolicy.plans import Choice, Plan
 from initpolicy.policy.model import Call, Entry, Policy, Rule
 from initpolicy.problems import Location

@@ -12,8 +12,8 @@ from initpolicy import initializers
 from initpolicy.expressions import Expression, ExpressionError
 from initpolicy.initializers import InitializerError, gain
 from initpolicy.laws import Law
-from initpolicy.linting.flow import Flow, Step
 from initpolicy.model import Slot
+from initpolicy.model.flow import Flow, Step
 from initpolicy.plans import Choice, Decision, Plan
 from initpolicy.policy.model import Call
 from initpolicy.resolve.scope import FUNCTIONS

@@ -8,8 +8,8 @@ from torch import nn
 
 from initpolicy.laws import Constant, DeltaOrthogonal, Normal, Orthogonal, Uniform
 from initpolicy.laws.base import short
-from initpolicy.linting.flow import Step, beyond
 from initpolicy.linting.subject import Subject, is_norm
+from initpolicy.model.flow import Step, beyond
 
 _ACTIVATIONS = frozenset(
     [

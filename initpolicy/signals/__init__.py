@@ -1,6 +1,6 @@
 """What an initialization does to a network: its signals, forwards and backwards."""
 
-from initpolicy.signals.batch import Input
+from initpolicy.batches import Input
 from initpolicy.signals.growth import Growth
 from initpolicy.signals.probe import Loss, probe
 from initpolicy.signals.result import (

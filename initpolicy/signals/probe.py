@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from initpolicy import field
+from initpolicy.batches import Batch, Input, batch_of
 from initpolicy.laws import Normal
 from initpolicy.model import is_sharded, read
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
 from initpolicy.signals import statistics
-from initpolicy.signals.batch import Batch, Input, batch_of
 from initpolicy.signals.growth import growth
 from initpolicy.signals.judging import chain, judge
 from initpolicy.signals.keeping import left_as_it_was

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import initpolicy
 from initpolicy.cli.app import app
-from initpolicy.linting.flow import flow_of
+from initpolicy.model.flow import flow_of
 from initpolicy.problems import InitPolicyError
 
 POLICY = """\

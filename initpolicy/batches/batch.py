@@ -1,4 +1,4 @@
-"""The batch that a model is probed with: drawn from a shape, or what a callable gives."""
+"""A batch: shapes to draw, tensors, or what a callable gives."""
 
 from __future__ import annotations
 
