@@ -20,6 +20,7 @@ from initpolicy.laws import Law, from_json
 from initpolicy.laws.base import name_of
 from initpolicy.laws.from_file import files_of
 from initpolicy.problems import InitPolicyError, Location, Problem
+from initpolicy.showing import Shown
 
 PLAN_VERSION = 1
 
@@ -126,7 +127,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Shown):
     """Decisions in the order of the model's `named_modules`, parameters and buffers."""
 
     decisions: tuple[Decision, ...]

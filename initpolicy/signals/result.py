@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from initpolicy.problems import InitPolicyError, Problem
+from initpolicy.showing import Shown
 from initpolicy.signals.functions import Kind
 from initpolicy.signals.growth import Growth
 
@@ -114,7 +115,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(Shown):
     """What the signals of a model are under a policy, forwards and backwards."""
 
     policy: str

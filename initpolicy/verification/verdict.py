@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from initpolicy.plans import Choice, Decision
+from initpolicy.showing import Shown
 
 How = Literal["exactly", "to rounding", "by law", "not judged"]
 
@@ -75,7 +76,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Shown):
     """Whether values are what a policy says, and what contradicts it."""
 
     policy: str
