@@ -104,6 +104,7 @@ def apply(
     rename: Mapping[str, str] | None = None,
     device: str | torch.device | None = None,
     draws: Literal["initpolicy", "torch"] = "initpolicy",
+    data: Input | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Plan:
@@ -117,7 +118,8 @@ def apply(
     Tensors on the meta device get memory on `device`, and stay tied as they are. Of a `DTensor`
     each process fills what it holds, with the values that one process would give it; all processes
     that hold parts of the model must call this, and where one of them fails, all do. `rename` is
-    that of `plan`.
+    that of `plan`. `data` is a batch for the policy's `[[calibrate]]` steps, as `probe` takes its
+    input: tensors, a mapping, a callable that gives them, or its name.
 
     `policy` may be a plan, which is then carried out as it is. `threads` is how many may draw, and
     `progress` is called with the number of bytes just written. Raises `InitPolicyError` with every
@@ -148,6 +150,7 @@ def apply(
         decide,
         device=device,
         draws=draws,
+        data=data,
         threads=threads,
         progress=progress,
     )
@@ -331,7 +334,7 @@ def verify(
 
 def probe(
     model: nn.Module,
-    policy: str | os.PathLike[str] | Policy,
+    policy: str | os.PathLike[str] | Policy | Plan,
     *,
     input: Input,
     seed: int | None = None,
@@ -350,19 +353,31 @@ def probe(
     list of arguments or a mapping of named ones; shapes may be texts such as `8,128:int64`. The
     gradients are those of a random projection of the outputs, or of half their mean square.
     `rate` is what an update has in proportion to the gradient, and `limits` are those of the
-    conditions. Raises `InitPolicyError` if the model cannot be run, not for what is found.
+    conditions. `policy` may be a plan: it is drawn from its seed on, too. Of a sharded model all
+    processes must call this, and all get the same probe. Raises `InitPolicyError` if the model
+    cannot be run, not for what is found.
 
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Tanh())
     >>> probe(model, "torch", input=(64, 20)).ok
     True
     """
+    from dataclasses import replace
+
+    from initpolicy.plans import Plan
+    from initpolicy.problems import InitPolicyError, Problem
     from initpolicy.signals import probe
 
-    loaded = load(policy)
+    if isinstance(policy, Plan) and (seed is not None or vars is not None):
+        raise InitPolicyError(
+            Problem("IP753", "a plan has its seed and its variables", "give the policy instead")
+        )
+    loaded = policy if isinstance(policy, Plan) else load(policy)
 
     def give(drawn: int | None) -> Plan:
-        return apply(model, loaded, seed=drawn, vars=vars)
+        if not isinstance(loaded, Plan):
+            return apply(model, loaded, seed=drawn, vars=vars)
+        return apply(model, loaded if drawn is None else replace(loaded, seed=drawn))
 
     return probe(
         model,

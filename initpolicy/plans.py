@@ -15,11 +15,12 @@ from typing import Any, Literal, cast
 
 import torch
 
+from initpolicy import calibration
 from initpolicy.field import DRAW_VERSION
 from initpolicy.laws import Law, from_json
 from initpolicy.laws.base import name_of
 from initpolicy.laws.from_file import files_of
-from initpolicy.problems import InitPolicyError, Location, Problem
+from initpolicy.problems import InitPolicyError, Location, Problem, listed
 from initpolicy.showing import Shown
 
 PLAN_VERSION = 1
@@ -32,6 +33,7 @@ _NO_PLAN = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, Ru
 """What reading something else may raise."""
 
 Kind = Literal["parameter", "buffer"]
+Plain = float | int | bool | str
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,52 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A calibration: a step after the draws, which needs data."""
+
+    fn: str
+    """The name of the calibration."""
+    arguments: tuple[tuple[str, Plain], ...]
+    rule: str
+    """The note of its table in the policy, or its selectors."""
+    location: Location
+    layers: tuple[str, ...]
+    """The canonical names of the modules that it changes."""
+    tensors: tuple[str, ...]
+    """The canonical names of the tensors of theirs that it changes."""
+    data: str = ""
+    """The digest of the data, once they are known."""
+    results: tuple[str, ...] = ()
+    """What it did, a line for each layer, once it is carried out."""
+
+    @property
+    def call(self) -> str:
+        """The calibration with its arguments, as in `lsuv(tolerance=0.05)`."""
+        given = ", ".join(f"{name}={value}" for name, value in self.arguments)
+        return f"{self.fn}({given})" if given else self.fn
+
+    def __str__(self) -> str:
+        count = len(self.layers)
+        return f"{self.call} of {count} layer{'' if count == 1 else 's'}" + (
+            f", data {self.data}" if self.data else ""
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The step as plain data."""
+        return {
+            "fn": self.fn,
+            "arguments": dict(self.arguments),
+            "rule": self.rule,
+            "file": self.location.file,
+            "line": self.location.line,
+            "layers": list(self.layers),
+            "tensors": list(self.tensors),
+            "data": self.data,
+            "results": list(self.results),
+        }
+
+
+@dataclass(frozen=True)
 class Plan(Shown):
     """Decisions in the order of the model's `named_modules`, parameters and buffers."""
 
@@ -139,6 +187,8 @@ class Plan(Shown):
     variables: Mapping[str, float] = field(default_factory=dict[str, float])
     """The values of the policy's variables that were used."""
     warnings: tuple[Problem, ...] = ()
+    steps: tuple[Step, ...] = ()
+    """What is done with data after the draws, in order."""
 
     def __len__(self) -> int:
         return len(self.decisions)
@@ -158,6 +208,15 @@ class Plan(Shown):
             for decision in self.decisions
             for name in (decision.name, *decision.aliases)
         }
+
+    @cached_property
+    def calibrated(self) -> dict[str, tuple[str, ...]]:
+        """The calibrations that change a tensor, by its canonical name."""
+        found: dict[str, tuple[str, ...]] = {}
+        for step in self.steps:
+            for name in step.tensors:
+                found[name] = (*found.get(name, ()), step.fn)
+        return found
 
     @property
     def filled(self) -> tuple[Decision, ...]:
@@ -180,7 +239,8 @@ class Plan(Shown):
         head = f"{self.title or self.policy}, seed {self.seed}: {len(self.filled)} tensors filled"
         head += f", {again} recomputed" if again else ""
         lines = [head + (f", {kept} left as they are" if kept else "")]
-        return "\n".join([*lines, *(f"  {decision}" for decision in self.decisions)])
+        lines += (f"  {decision}" for decision in self.decisions)
+        return "\n".join([*lines, *(f"  then {step}" for step in self.steps)])
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
@@ -193,6 +253,7 @@ class Plan(Shown):
             "seed": self.seed,
             "variables": dict(self.variables),
             "decisions": [decision.to_json() for decision in self.decisions],
+            "steps": [step.to_json() for step in self.steps],
             "warnings": [problem.to_json() for problem in self.warnings],
         }
 
@@ -211,6 +272,20 @@ class Plan(Shown):
                     Location(file),
                 )
             ) from error
+
+
+def check_without_model(plan: Plan) -> None:
+    """Raise `InitPolicyError` if a plan has steps, which run a model that is not at hand."""
+    if plan.steps:
+        calls = listed(dict.fromkeys(step.call for step in plan.steps))
+        raise InitPolicyError(
+            Problem(
+                "IP315",
+                f"the plan has steps that run the model on data: {calls}",
+                "initialize a model with `initpolicy.apply(model, policy, data=...)`, and save it",
+                plan.steps[0].location,
+            )
+        )
 
 
 def _choice_to_json(choice: Choice) -> dict[str, Any]:
@@ -239,6 +314,26 @@ def _plan(data: dict[str, Any]) -> Plan:
         source=_text(data["source"]),
         variables={_text(name): float(value) for name, value in data["variables"].items()},
         warnings=tuple(_problem(item) for item in data["warnings"]),
+        steps=tuple(_step(item, set(names)) for item in data["steps"]),
+    )
+
+
+def _step(data: dict[str, Any], names: set[str]) -> Step:
+    fn, arguments = _text(data["fn"]), dict(data["arguments"])
+    if problems := calibration.get(fn).check_arguments(arguments):
+        raise ValueError(problems[0].message)
+    tensors = tuple(map(_text, data["tensors"]))
+    if unknown := [name for name in tensors if name not in names]:
+        raise ValueError(f"{fn} changes {unknown[0]}, which the plan lacks")
+    return Step(
+        fn=fn,
+        arguments=tuple(arguments.items()),
+        rule=_text(data["rule"]),
+        location=Location(_text(data["file"]), _whole(data["line"])),
+        layers=tuple(map(_text, data["layers"])),
+        tensors=tensors,
+        data=_text(data["data"]),
+        results=tuple(map(_text, data["results"])),
     )
 
 

@@ -95,6 +95,7 @@ def test_a_plan_in_json_is_readable():
                 "recompute": "",
             },
         ],
+        "steps": [],
         "warnings": [],
     }
     assert Plan.from_json(json.dumps(plan.to_json())) == plan

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from initpolicy.application.agreement import agreement
+from initpolicy.application.calibrating import calibrate, check_steps, rehearse
 from initpolicy.application.carry_out import Draws, Progress, carry_out
 from initpolicy.application.computed import check_computed
 from initpolicy.application.fitting import Job, fitting
 from initpolicy.application.memory import check_memory, give, new_memory, take_back
 from initpolicy.application.rebuilding import rebuild
+from initpolicy.batches import Batch, Input
 from initpolicy.model import Inventory, ModelError, Slot, is_sharded, reshard, shard_of
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
@@ -25,13 +27,15 @@ def apply(
     *,
     device: str | torch.device | None = None,
     draws: Draws = "initpolicy",
+    data: Input | Batch | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """Read `model`, decide on a plan for it, carry it out, and return it.
 
-    Tensors on the meta device get memory on `device`. Raises `InitPolicyError`, with no tensor
-    changed, if anything speaks against it; of a model that is shared out, in every process.
+    Tensors on the meta device get memory on `device`. `data` is for the steps of the plan. Raises
+    `InitPolicyError`, with no tensor changed, if anything speaks against it; of a model that is
+    shared out, in every process.
     """
     reshard(model)
     with agreement(model) as agreed:
@@ -42,24 +46,28 @@ def apply(
         agreed.on(plan, inventory)
         _check_draws(draws, jobs)
         check_memory(plan, inventory, where)
+        batch = check_steps(model, plan, inventory, data)
         _check_shards(inventory)
         rebuilt = rebuild(plan, inventory)
         computed = [job for job in jobs if job.slot.computed is not None]
         later = {job.slot.name for job in computed if _has_no_memory(job.slot)}
         check_computed(plan.seed, [job for job in computed if job.slot.name not in later])
         made = new_memory(inventory, where)
+        if not made:
+            rehearse(model, plan, inventory, batch)
     if made:
         give(made)
         inventory = read(model)
         jobs = fitting(plan, inventory)
         try:
             check_computed(plan.seed, [job for job in jobs if job.slot.name in later])
+            rehearse(model, plan, inventory, batch)
         except InitPolicyError:
             take_back(made, inventory)
             raise
     carry_out(plan.seed, jobs, inventory, draws=draws, threads=threads, progress=progress)
     rebuilt.write(inventory)
-    return plan
+    return calibrate(model, plan, inventory, batch, progress)
 
 
 def _device(device: str | torch.device | None) -> torch.device | None:

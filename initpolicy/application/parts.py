@@ -8,7 +8,7 @@ import torch
 
 from initpolicy.application.carry_out import Held, Progress, draw, held_part
 from initpolicy.laws import LawError, Part
-from initpolicy.plans import Plan
+from initpolicy.plans import Plan, check_without_model
 from initpolicy.problems import InitPolicyError, Problem, listed
 
 
@@ -23,6 +23,7 @@ def fill(
 
     Raises `InitPolicyError`, with no part changed, for every part that is not one of the plan's.
     """
+    check_without_model(plan)
     problems: list[Problem] = []
     held: list[Held] = []
     unknown = [name for name in parts if name not in plan.by_name]

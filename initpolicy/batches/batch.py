@@ -63,7 +63,7 @@ class Shape:
     def draw(self, model: nn.Module, seed: int, number: int) -> torch.Tensor:
         """Draw standard normal values, or integers that are all equally likely."""
         first = next((p for p in model.parameters() if p.is_floating_point()), None)
-        device = None if first is None else first.device
+        device = None if first is None or first.is_meta else first.device
         own = torch.float32 if first is None else first.dtype
         dtype = self.dtype or own
         stream = draws.stream(seed, f"input {self.name or number}", "probe")
@@ -100,8 +100,10 @@ Input = (
 )  # fmt: skip
 
 
-def batch_of(source: Input, model: nn.Module, seed: int = 0) -> Batch:
-    """Make a batch of shapes, tensors, or a callable that gives them."""
+def batch_of(source: Input | Batch, model: nn.Module, seed: int = 0) -> Batch:
+    """Make a batch of shapes, tensors, or a callable that gives them; a batch stays as it is."""
+    if isinstance(source, Batch):
+        return source
     given: Any = source
     if isinstance(given, str) and _SHAPE.fullmatch(given.strip()) is None and ":" in given:
         try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
-from initpolicy.lockfile.document import Entry, Lock, natural
+from initpolicy.lockfile.document import Calibrated, Entry, Lock, natural
 from initpolicy.lockfile.making import lock
 from initpolicy.plans import Plan
 from initpolicy.problems import Location
@@ -21,6 +22,7 @@ FIELDS = (
     "rule",
     "stream",
     "aliases",
+    "steps",
     "digest",
 )
 """What of a tensor is compared, its name aside."""
@@ -171,11 +173,20 @@ def _settings(before: Lock, after: Lock) -> tuple[Setting, ...]:
         Setting("seed", str(before.seed), str(after.seed)),
         Setting("draws", str(before.draws), str(after.draws)),
     ]
+    digests = before.digests == after.digests == "values"
+    calls = [[_step(step, digests) for step in lock.steps] for lock in (before, after)]
+    for number, told in enumerate(zip_longest(*calls), 1):
+        found.append(Setting(f"step {number}", *told))
     for name in sorted({*before.variables, *after.variables}):
         values = (lock.variables.get(name) for lock in (before, after))
         told = (None if value is None else repr(value) for value in values)
         found.append(Setting(f"var {name}", *told))
     return tuple(setting for setting in found if setting.before != setting.after)
+
+
+def _step(step: Calibrated, digests: bool) -> str:
+    data = f", data {step.data}" if digests and step.data else ""
+    return f"{step.call} by {step.rule}{data}"
 
 
 def _renamed(removed: Mapping[str, Entry], added: Mapping[str, Entry]) -> list[tuple[Entry, Entry]]:

@@ -42,6 +42,8 @@ class Entry:
     """The other names of a tied tensor."""
     digest: str | None = None
     """The digest of its values, where there is one."""
+    steps: tuple[str, ...] = ()
+    """The calibrations that change it after its draws."""
 
     @property
     def begins(self) -> str:
@@ -72,7 +74,24 @@ class Entry:
             "stream": self.stream,
             "aliases": list(self.aliases),
             "digest": self.digest,
+            "steps": list(self.steps),
         }
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A step after the draws."""
+
+    call: str
+    """The calibration with its arguments, as in `lsuv(tolerance=0.05)`."""
+    rule: str
+    """The note of its table in the policy, or its selectors."""
+    data: str
+    """The digest of its data; empty in a lock without digests."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The step as plain data."""
+        return {"call": self.call, "rule": self.rule, "data": self.data}
 
 
 @dataclass(frozen=True)
@@ -96,6 +115,8 @@ class Lock:
     """For each rule that decided on a tensor the first line of each file where it did."""
     digests: Digests = "values"
     """Whether there are digests."""
+    steps: tuple[Calibrated, ...] = ()
+    """What is done with data after the draws, in order."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entries", tuple(sorted(self.entries, key=_place)))
@@ -127,6 +148,7 @@ class Lock:
             "digests": self.digests,
             "variables": dict(self.variables),
             "rules": {rule: list(map(str, places)) for rule, places in self.rules.items()},
+            "steps": [step.to_json() for step in self.steps],
             "entries": [entry.to_json() for entry in self.entries],
         }
 

@@ -11,11 +11,11 @@ from pathlib import PurePath
 import torch
 
 from initpolicy.field import DRAW_VERSION
-from initpolicy.lockfile.document import Entry, Lock
+from initpolicy.lockfile.document import Calibrated, Entry, Lock
 from initpolicy.lockfile.drawing import Progress, digest_of, naming, stream_of
 from initpolicy.lockfile.exact import has_digest
 from initpolicy.plans import Decision, Plan
-from initpolicy.problems import Location
+from initpolicy.problems import InitPolicyError, Location, Problem, listed
 
 
 def lock(
@@ -29,13 +29,24 @@ def lock(
 
     With `digests` every value is drawn once, block by block, and none is kept: a tensor takes no
     memory, unless its law is one of a whole matrix. `progress` is told the bytes just drawn.
+    Raises `InitPolicyError` if the plan has steps whose data are not known.
     """
+    if digests and any(not step.data for step in plan.steps):
+        raise InitPolicyError(
+            Problem(
+                "IP311",
+                f"the plan has steps whose data a lock tells apart: {listed(_calls(plan))}",
+                "give the data, `initpolicy lock MODEL POLICY --data file.py:function`, or write "
+                "the lock without digests, `--no-digests`",
+                plan.steps[0].location,
+            )
+        )
     rules: dict[str, dict[str, int]] = {}
-    for decision in plan:
-        if decision.winner is not None:
-            at = decision.winner.location
-            lines = rules.setdefault(decision.winner.rule, {})
-            lines[_portable(at.file)] = min(at.line, lines.get(_portable(at.file), at.line))
+    winners = [decision.winner for decision in plan if decision.winner is not None]
+    for said in (*winners, *plan.steps):
+        at = said.location
+        lines = rules.setdefault(said.rule, {})
+        lines[_portable(at.file)] = min(at.line, lines.get(_portable(at.file), at.line))
     return Lock(
         entries=tuple(_entries(plan, digests, threads, progress)),
         seed=plan.seed,
@@ -48,7 +59,14 @@ def lock(
             for rule, lines in rules.items()
         },
         digests="values" if digests else "none",
+        steps=tuple(
+            Calibrated(step.call, step.rule, step.data if digests else "") for step in plan.steps
+        ),
     )
+
+
+def _calls(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(step.call for step in plan.steps))
 
 
 def _portable(file: str) -> str:
@@ -64,7 +82,7 @@ def _entries(
     plan: Plan, digests: bool, threads: int | None, progress: Progress | None
 ) -> Iterator[Entry]:
     for decision in plan:
-        entry = _entry(decision)
+        entry = _entry(decision, plan)
         if digests and entry.law is not None and has_digest(entry):
             stream = stream_of(plan.seed, decision.stream_name, entry.law)
             with naming(entry.name):
@@ -75,12 +93,16 @@ def _entries(
 
 def bytes_to_draw(plan: Plan) -> int:
     """How many bytes `lock` draws for the digests of a plan."""
-    entries = [entry for entry in map(_entry, plan) if has_digest(entry)]
+    entries = [entry for entry in _bare(plan) if has_digest(entry)]
     sizes = {entry.dtype: getattr(torch, entry.dtype).itemsize for entry in entries}
     return sum(math.prod(entry.shape) * sizes[entry.dtype] for entry in entries)
 
 
-def _entry(decision: Decision) -> Entry:
+def _bare(plan: Plan) -> Iterator[Entry]:
+    return (_entry(decision, plan) for decision in plan)
+
+
+def _entry(decision: Decision, plan: Plan) -> Entry:
     return Entry(
         name=decision.name,
         shape=decision.shape,
@@ -92,4 +114,5 @@ def _entry(decision: Decision) -> Entry:
         rule=None if decision.winner is None else decision.winner.rule,
         stream=decision.stream,
         aliases=decision.aliases,
+        steps=plan.calibrated.get(decision.name, ()),
     )

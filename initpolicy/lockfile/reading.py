@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from initpolicy.lockfile.document import LOCK_VERSION, Entry, Lock
+from initpolicy.lockfile.document import LOCK_VERSION, Calibrated, Entry, Lock
 from initpolicy.lockfile.exact import has_digest, is_rounded
 from initpolicy.lockfile.lawtext import read_law, unquoted
 from initpolicy.lockfile.writing import HEAD, NOTE, PLAIN, ROUNDING
@@ -34,6 +34,10 @@ _KEY = re.compile(r"(?P<key>lock|draws|policy|title|seed|digests) = (?P<value>.+
 _VARIABLE = re.compile(rf"var (?P<name>{_NAME}) = (?P<value>{_FLOAT})")
 _PLACES = rf"{_NAME}:[0-9]{{1,9}}"
 _RULE = re.compile(rf"rule (?P<name>{_BY}) = (?P<places>{_PLACES}(?:, {_PLACES})*)")
+_STEP = re.compile(
+    rf"step (?P<number>[0-9]{{1,6}}) = (?P<call>{_QUOTED})  by (?P<rule>{_BY})"
+    r"(?:  data (?P<data>[0-9a-f]{32}))?"
+)
 _LINE = re.compile(
     rf"(?P<name>{_NAME})"
     r"  \[(?P<shape>[0-9, ]*)\] (?P<dtype>[a-z0-9_]{1,32})"
@@ -42,6 +46,7 @@ _LINE = re.compile(
     rf"(?:  by (?P<rule>{_BY}))?"
     rf"(?:  drawn as (?P<stream>{_NAME}))?"
     rf"(?:  also (?P<aliases>{_NAME}(?:, {_NAME})*))?"
+    r"(?:  then (?P<steps>\w+(?:, \w+)*))?"
     rf"(?:  (?P<digest>[0-9a-f]{{32}}|{ROUNDING}))?"
 )
 _CONSTRUCTOR = re.compile(rf"constructor of (?P<name>{_NAME})")
@@ -109,6 +114,7 @@ class _Reading:
         self.numbers: dict[str, int] = {}
         self.variables: dict[str, float] = {}
         self.rules: dict[str, tuple[Location, ...]] = {}
+        self.steps: list[Calibrated] = []
         self.entries: list[Entry] = []
         self.names: set[str] = set()
 
@@ -144,6 +150,11 @@ class _Reading:
                 Location(_named(place["file"]), int(place["line"]))
                 for place in _PLACE.finditer(found["places"])
             )
+        elif found := _STEP.fullmatch(text):
+            if int(found["number"]) != len(self.steps) + 1:
+                raise ValueError(f"step {found['number']} is not in its place")
+            call, rule = _text(found["call"]), _rule(found["rule"])
+            self.steps.append(Calibrated(call, rule, found["data"] or ""))
         else:
             raise ValueError("the line is no setting, as `seed = 0` is one")
 
@@ -166,6 +177,7 @@ class _Reading:
             stream=_named(found["stream"]) if found["stream"] else "",
             aliases=tuple(map(_named, aliases)),
             digest=None if found["digest"] == ROUNDING else found["digest"],
+            steps=tuple(found["steps"].split(", ")) if found["steps"] else (),
         )
         for name in (entry.name, *entry.aliases):
             if name in self.names:
@@ -200,6 +212,7 @@ class _Reading:
             self.variables,
             self.rules,
             "values" if self.keys["digests"] == "values" else "none",
+            tuple(self.steps),
         )
 
     def problems(self) -> list[Problem]:

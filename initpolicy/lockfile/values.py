@@ -53,7 +53,7 @@ class ValueDifferences:
     compared: int
     """How many tensors' values were compared."""
     unjudged: int
-    """How many the lock does not decide on: left as they are, or recomputed."""
+    """How many the lock does not decide on: left as they are, recomputed or calibrated."""
 
     @property
     def same(self) -> bool:
@@ -77,8 +77,9 @@ def check_values(
 
     They are compared by their digests; where machines agree up to rounding only, and in a lock
     without digests, the values are drawn again. Tensors that the lock leaves as they are, that are
-    recomputed, and, in a lock without digests, that come from files are not judged: no file is read
-    because a lock names it. Raises `InitPolicyError` if there are no values to compare.
+    recomputed or calibrated, and, in a lock without digests, that come from files are not judged:
+    no file is read because a lock names it. Raises `InitPolicyError` if there are no values to
+    compare.
     """
     return _Checking(lock, source, threads).differences()
 
@@ -123,7 +124,8 @@ class _Checking:
             tensor = self.tensors[names[0]]
             if not self.alike(entry, tensor):
                 continue
-            if entry.law is None or not is_known(entry.law) or _reads(entry, entry.law):
+            law = entry.law
+            if law is None or entry.steps or not is_known(law) or _reads(entry, law):
                 self.unjudged += 1
                 continue
             self.compared += 1

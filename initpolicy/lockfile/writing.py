@@ -47,6 +47,9 @@ def write(lock: Lock) -> str:
     for rule, places in lock.rules.items():
         told = ", ".join(f"{name_of(place.file)}:{place.line}" for place in places)
         lines.append(f"rule {rule_of(rule)} = {told}")
+    for number, step in enumerate(lock.steps, 1):
+        data = f"  data {step.data}" if step.data else ""
+        lines.append(f"step {number} = {quoted(step.call)}  by {rule_of(step.rule)}{data}")
     lines.append("")
     lines += map(_line, lock)
     return "\n".join(lines) + "\n"
@@ -64,6 +67,8 @@ def _line(entry: Entry) -> str:
         fields.append(f"drawn as {name_of(entry.stream)}")
     if entry.aliases:
         fields.append(f"also {', '.join(map(name_of, entry.aliases))}")
+    if entry.steps:
+        fields.append(f"then {', '.join(entry.steps)}")
     if entry.digest is not None:
         fields.append(entry.digest)
     elif is_rounded(entry):

@@ -23,7 +23,7 @@ from initpolicy.materialization.layout import (
     type_of,
 )
 from initpolicy.materialization.writing import write
-from initpolicy.plans import Plan
+from initpolicy.plans import Plan, check_without_model
 from initpolicy.problems import InitPolicyError, Problem
 
 
@@ -124,6 +124,7 @@ def begin(
     if not isinstance(cast("object", plan), Plan):
         hint = "give what `initpolicy.plan(model, policy)` returns"
         raise InitPolicyError(Problem("IP302", f"{plan!r} is no plan", hint))
+    check_without_model(plan)
     limit = bytes_of(max_shard_size)
     wanted = None if dtype is None else type_of(dtype)
     rank, world = _part(part)

@@ -138,6 +138,23 @@ class RuleTable(Strict):
     note: Text | None = Field(None, description="why the rule is there; it names it in messages")
 
 
+class CalibrateTable(BaseModel):
+    """One `[[calibrate]]`: which modules, and what changes them after the draws."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    fn: str
+    type: Globs | None = Field(None, description="globs over the class names of a module's MRO")
+    name: Globs | None = Field(None, description="globs over the dotted names of modules")
+    within: Globs | None = Field(None, description="like type, of any module around the module")
+    optional: bool = Field(False, description="whether the step may find no layer")
+    note: Text | None = Field(None, description="why the step is there; it names it in messages")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keys that are the step's own, in the order of the file."""
+        return dict(self.__pydantic_extra__ or {})
+
+
 class Document(Strict):
     """A policy file."""
 
@@ -151,3 +168,4 @@ class Document(Strict):
     )
     vars: dict[Name, Variable] = Field({}, description="numbers for expressions")
     rule: list[RuleTable] = []
+    calibrate: list[CalibrateTable] = Field([], description="steps that need data, in order")

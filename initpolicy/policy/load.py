@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from initpolicy import initializers
+from initpolicy import calibration, initializers
 from initpolicy.expressions import Expression, ExpressionError
 from initpolicy.model import LayoutError, read_layout
 from initpolicy.policy import document as toml
@@ -20,7 +21,6 @@ from initpolicy.policy.files import builtins as builtins
 from initpolicy.policy.files import find, name_of, not_found
 from initpolicy.policy.glob import (
     GlobError,
-    NamePattern,
     NameSelector,
     TypeSelector,
     WordPattern,
@@ -28,10 +28,9 @@ from initpolicy.policy.glob import (
 from initpolicy.policy.lines import line_numbers, nearest_line
 from initpolicy.policy.model import (
     Argument,
-    AttributeVariable,
+    Calibrate,
     Call,
     Chunks,
-    CountVariable,
     Entry,
     Keep,
     Policy,
@@ -39,8 +38,9 @@ from initpolicy.policy.model import (
     Rule,
     Variable,
 )
-from initpolicy.policy.names import COMMON_ARGUMENTS, RESERVED
+from initpolicy.policy.names import COMMON_ARGUMENTS
 from initpolicy.policy.structure import check_keys, leave_out, shown, structure, syntax
+from initpolicy.policy.variables import VariableError, variable
 from initpolicy.problems import InitPolicyError, Location, Problem
 
 if sys.version_info >= (3, 11):
@@ -190,7 +190,7 @@ class _Loading:
                 return None
             for problem, path in wrong:
                 leave_out(data, path)
-                if path[:1] == ("rule",) and problem.location is not None:
+                if path[:1] in (("rule",), ("calibrate",)) and problem.location is not None:
                     self.incomplete.add((problem.location.file, *path[:2]))
         return None
 
@@ -225,6 +225,12 @@ class _Loading:
             for index, table in enumerate(document.rule)
             if (rule := self.rule(table, index, at)) is not None
         ]
+        steps = [step for parent in parents for step in parent.calibrate]
+        steps += [
+            step
+            for index, table in enumerate(document.calibrate)
+            if (step := self.step(table, index, at)) is not None
+        ]
         variables: dict[str, Variable] = {}
         places: dict[str, Location] = {}
         for parent in parents:
@@ -244,6 +250,7 @@ class _Loading:
             # Only the policy at hand says how complete it is: one that it extends may be part.
             uncovered=document.uncovered or "error",
             variables=variables,
+            calibrate=tuple(steps),
             name=name,
             variable_locations=places,
         )
@@ -251,9 +258,7 @@ class _Loading:
     def rule(self, table: toml.RuleTable, index: int, at: Any) -> Rule | None:
         before = len(self.problems)
         location = at("rule", index)
-        kind = self.globs(TypeSelector, table.type, at("rule", index, "type"))
-        name = self.globs(NameSelector, table.name, at("rule", index, "name"))
-        within = self.globs(TypeSelector, table.within, at("rule", index, "within"))
+        selectors = self.selectors(table, partial(at, "rule", index))
         where = None
         if table.where is not None:
             where = self.expression(table.where, at("rule", index, "where"))
@@ -273,9 +278,7 @@ class _Loading:
             return None
         kept = tuple(entry for entry in entries if entry is not None)
         return Rule(
-            type=kind,
-            name=name,
-            within=within,
+            **selectors,
             where=where,
             entries=kept,
             optional=table.optional,
@@ -283,6 +286,38 @@ class _Loading:
             allow=tuple(table.allow),
             location=location,
         )
+
+    def step(self, table: toml.CalibrateTable, index: int, at: Any) -> Calibrate | None:
+        before = len(self.problems)
+        place = at("calibrate", index)
+        if (place.file, "calibrate", index) in self.incomplete:
+            return None
+        try:
+            known = calibration.get(table.fn)
+        except calibration.CalibrationError as error:
+            self.error("IP111", error.message, error.hint, at("calibrate", index, "fn"))
+            return None
+        for problem in known.check_arguments(table.arguments):
+            where = at("calibrate", index, problem.argument)
+            self.error("IP112", problem.message, problem.hint, where)
+        selectors = self.selectors(table, partial(at, "calibrate", index))
+        if len(self.problems) > before:
+            return None
+        return Calibrate(
+            **selectors,
+            fn=table.fn,
+            arguments=tuple(table.arguments.items()),
+            optional=table.optional,
+            note=table.note,
+            location=place,
+        )
+
+    def selectors(self, table: toml.RuleTable | toml.CalibrateTable, at: Any) -> dict[str, Any]:
+        return {
+            "type": self.globs(TypeSelector, table.type, at("type")),
+            "name": self.globs(NameSelector, table.name, at("name")),
+            "within": self.globs(TypeSelector, table.within, at("within")),
+        }
 
     def globs(self, selector: Any, items: str | list[str] | None, location: Location) -> Any:
         if items is None:
@@ -417,30 +452,8 @@ class _Loading:
                 self.error("IP109", str(error), "", location)
 
     def variable(self, name: str, value: Any, location: Location) -> Variable | None:
-        if name in RESERVED:
-            self.error(
-                "IP103",
-                f"`{name}` already means something in expressions",
-                "choose another name for the variable",
-                location,
-            )
+        try:
+            return variable(name, value)
+        except VariableError as error:
+            self.error(error.code, str(error), error.hint, location)
             return None
-        if isinstance(value, str):
-            return self.expression(value, location)
-        if isinstance(value, toml.Count):
-            try:
-                return CountVariable(NamePattern.parse(value.count), value.default)
-            except GlobError as error:
-                self.error("IP106", str(error), "", location)
-                return None
-        if isinstance(value, toml.Attribute):
-            if not all(part.isidentifier() and part[0] != "_" for part in value.attr.split(".")):
-                self.error(
-                    "IP103",
-                    f"`{value.attr}` is no path of public attributes",
-                    'write names with dots between them, such as "config.n_embd"',
-                    location,
-                )
-                return None
-            return AttributeVariable(value.attr, value.default)
-        return float(value)

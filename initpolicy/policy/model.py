@@ -12,7 +12,8 @@ from initpolicy.initializers import Template
 from initpolicy.policy.glob import NamePattern, NameSelector, TypeSelector, WordPattern
 from initpolicy.problems import Location
 
-Argument = float | int | bool | str | Expression
+Plain = float | int | bool | str
+Argument = Plain | Expression
 Uncovered = Literal["error", "warn", "keep"]
 
 
@@ -109,12 +110,28 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Selectors, and an entry for each key; a selector that is None matches everything."""
+class Selectors:
+    """Which modules are meant; a selector that is None matches everything."""
 
     type: TypeSelector | None
     name: NameSelector | None
     within: TypeSelector | None
+
+    @property
+    def texts(self) -> dict[str, tuple[str, ...]]:
+        """The globs of each selector that is there, by its key."""
+        given = {"type": self.type, "name": self.name, "within": self.within}
+        return {key: selector.texts for key, selector in given.items() if selector is not None}
+
+    def shown(self) -> list[str]:
+        """Each selector as a message names it."""
+        return [f"{key} {' or '.join(globs)}" for key, globs in self.texts.items()]
+
+
+@dataclass(frozen=True)
+class Rule(Selectors):
+    """Selectors, and an entry for each key."""
+
     where: Expression | None
     entries: tuple[Entry, ...]
     optional: bool = False
@@ -128,18 +145,14 @@ class Rule:
     def __str__(self) -> str:
         if self.note is not None:
             return f'"{self.note}"'
-        selectors = [("type", self.type), ("name", self.name), ("within", self.within)]
-        shown = [f"{key} {_globs(selector.texts)}" for key, selector in selectors if selector]
+        shown = self.shown()
         if self.where is not None:
             shown.append(f"where {self.where.text}")
         return ", ".join(shown) or "for every module"
 
     def to_dict(self) -> dict[str, Any]:
         """The rule as a TOML table."""
-        table: dict[str, Any] = {}
-        for key, selector in (("type", self.type), ("name", self.name), ("within", self.within)):
-            if selector is not None:
-                table[key] = list(selector.texts)
+        table: dict[str, Any] = {key: list(globs) for key, globs in self.texts.items()}
         if self.where is not None:
             table["where"] = self.where.text
         for key, kind in (("init", "parameter"), ("buffer", "buffer")):
@@ -155,8 +168,35 @@ class Rule:
         return table
 
 
-def _globs(texts: tuple[str, ...]) -> str:
-    return " or ".join(texts)
+@dataclass(frozen=True)
+class Calibrate(Selectors):
+    """Selectors, and a step that changes the modules by what data does to them."""
+
+    fn: str
+    arguments: tuple[tuple[str, Plain], ...] = ()
+    optional: bool = False
+    note: str | None = None
+    location: Location = field(default=Location("<policy>"), compare=False)
+
+    def __str__(self) -> str:
+        if self.note is not None:
+            return f'"{self.note}"'
+        return ", ".join(self.shown()) or "for every layer"
+
+    @property
+    def call(self) -> str:
+        """The step with its arguments, as in `lsuv(tolerance=0.05)`."""
+        return str(Call(self.fn, self.arguments))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The step as a TOML table."""
+        table: dict[str, Any] = {"fn": self.fn, **dict(self.arguments)}
+        table |= {key: list(globs) for key, globs in self.texts.items()}
+        if self.optional:
+            table["optional"] = True
+        if self.note is not None:
+            table["note"] = self.note
+        return table
 
 
 @dataclass(frozen=True)
@@ -188,6 +228,8 @@ class Policy:
     seed: int = 0
     uncovered: Uncovered = "error"
     variables: Mapping[str, Variable] = field(default_factory=dict[str, Variable])
+    calibrate: tuple[Calibrate, ...] = ()
+    """Steps that need data, after the draws, those of extended policies first."""
     name: str = field(default="<policy>", compare=False)
     """What messages call the policy: the path of its file as it was given, or a built-in's name."""
     variable_locations: Mapping[str, Location] = field(
@@ -200,6 +242,8 @@ class Policy:
         document |= {"seed": self.seed, "uncovered": self.uncovered}
         document["vars"] = {name: _variable(value) for name, value in self.variables.items()}
         document["rule"] = [rule.to_dict() for rule in self.rules]
+        if self.calibrate:
+            document["calibrate"] = [step.to_dict() for step in self.calibrate]
         return document
 
 

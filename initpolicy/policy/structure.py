@@ -90,7 +90,7 @@ def leave_out(data: Any, path: KeyPath) -> None:
         cast("dict[str | int, Any]", data).pop(path[-1], None)
     elif path and isinstance(path[-1], int) and path[-1] < len(data):
         # Others keep their numbers, by which their lines are found.
-        data[path[-1]] = {"optional": True}
+        data[path[-1]] = {"fn": ""} if path[0] == "calibrate" else {"optional": True}
 
 
 def _keys(loc: tuple[int | str, ...], data: Any) -> Iterator[str | int]:
@@ -106,7 +106,7 @@ def _keys(loc: tuple[int | str, ...], data: Any) -> Iterator[str | int]:
 def _dotted(path: KeyPath) -> str:
     """Write a path as in TOML; which rule it is in, the line says."""
     text = ""
-    for part in path[2:] if path[:1] == ("rule",) and len(path) > 2 else path:
+    for part in path[2:] if path[:1] in (("rule",), ("calibrate",)) and len(path) > 2 else path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from initpolicy.model import Inventory, Site, Slot, class_of
-from initpolicy.policy.model import Entry, Policy, Rule
+from initpolicy.policy.model import Entry, Policy, Rule, Selectors
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
     return matching
 
 
-def enclosed(rule: Rule, name: str, types_at: Mapping[str, Sequence[type]]) -> bool:
+def enclosed(rule: Selectors, name: str, types_at: Mapping[str, Sequence[type]]) -> bool:
     """Whether a module lies within one of the types that the rule asks for."""
     if rule.within is None:
         return True

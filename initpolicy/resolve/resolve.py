@@ -27,6 +27,7 @@ from initpolicy.resolve import coverage
 from initpolicy.resolve.lowering import Lowered, Lowering, LoweringError
 from initpolicy.resolve.matching import Match, Matching, match
 from initpolicy.resolve.scope import FUNCTIONS, Neighbours, TensorScope, Variables
+from initpolicy.resolve.steps import steps
 
 
 def resolve(
@@ -138,6 +139,8 @@ class _Resolving:
         if (problem := coverage.uncovered(self.policy, left)) is not None:
             self.problems.append(problem)
         self.problems += self.summed_up()
+        found, wrong = steps(self.policy, self.inventory)
+        self.problems += wrong
         if any(problem.severity == "error" for problem in self.problems):
             raise InitPolicyError(sorted(self.problems, key=_by_place))
         return Plan(
@@ -148,6 +151,7 @@ class _Resolving:
             source=self.policy.source,
             variables=dict(self.variables.computed),
             warnings=tuple(sorted(self.problems, key=_by_place)),
+            steps=tuple(found),
         )
 
     def check_lazy(self) -> None:

@@ -61,6 +61,8 @@ def _of_model(inventory: Inventory, plan: Plan) -> Contents:
             found.unjudged.append(_kept(decision))
         elif slot.shape != decision.shape:
             found.findings.append(_misshapen(decision, slot.shape))
+        elif decision.name in plan.calibrated:
+            found.unjudged.append(_calibrated(decision, plan))
         elif any(tensor.is_meta for tensor in slot.tensors):
             on_meta.append(slot.name)
         else:
@@ -94,6 +96,8 @@ def _of_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> Contents:
             found.findings.append(finding(decision, "IP603", f"the checkpoint lacks it{hint}"))
         elif tuple(tensors[names[0]].shape) != decision.shape:
             found.findings.append(_misshapen(decision, tuple(tensors[names[0]].shape)))
+        elif decision.name in plan.calibrated:
+            found.unjudged.append(_calibrated(decision, plan))
         else:
             found.held.append(Held(decision, tensors[names[0]]))
             found.findings += _untied(decision, [tensors[name] for name in names], names)
@@ -103,6 +107,12 @@ def _of_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> Contents:
 
 def _kept(decision: Decision) -> Judged:
     return Judged(decision.name, "not judged", "not judged, because the policy leaves it as it is")
+
+
+def _calibrated(decision: Decision, plan: Plan) -> Judged:
+    steps = " and ".join(dict.fromkeys(plan.calibrated[decision.name]))
+    reason = f"not judged, because {steps} makes its values of data"
+    return Judged(decision.name, "not judged", reason)
 
 
 def _misshapen(decision: Decision, shape: tuple[int, ...]) -> Finding:

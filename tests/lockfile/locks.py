@@ -22,6 +22,7 @@ from initpolicy.laws import (
     ZeroRows,
 )
 from initpolicy.lockfile import Entry, Lock, has_digest
+from initpolicy.lockfile.document import Calibrated
 from initpolicy.problems import Location
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -62,6 +63,7 @@ texts = st.text(max_size=12)
 names = st.one_of(
     st.from_regex(r"[a-z]{1,3}(\.[0-9]{1,3}|\.[a-z]{1,4}){0,4}", fullmatch=True), texts
 )
+steps = st.lists(st.sampled_from(["lsuv", "autoencoder", "theirs_2"]), max_size=2).map(tuple)
 digests = st.text("0123456789abcdef", min_size=32, max_size=32)
 
 
@@ -79,10 +81,15 @@ def entries(draw: st.DrawFn, name: str, digest: bool) -> Entry:
         rule=draw(st.none() | texts),
         stream=draw(texts),
         aliases=tuple(f"{name} also {number}" for number in range(draw(st.integers(0, 2)))),
+        steps=draw(steps),
     )
     if not (digest and has_digest(made)):
         return made
     return Entry(**{**vars(made), "digest": draw(digests)})
+
+
+def calibrated(data: bool) -> st.SearchStrategy[Calibrated]:
+    return st.builds(Calibrated, texts, texts, digests if data else st.just(""))
 
 
 @st.composite
@@ -101,4 +108,5 @@ def locks(draw: st.DrawFn) -> Lock:
             st.dictionaries(texts, st.lists(places, min_size=1, max_size=3).map(tuple), max_size=3)
         ),
         digests=values,
+        steps=tuple(draw(st.lists(calibrated(values == "values"), max_size=2))),
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from locks import digests, entries, laws, locks, names, texts
+from locks import calibrated, digests, entries, laws, locks, names, steps, texts
 
 from initpolicy.laws import Constant, Normal, Orthogonal, Stacked, Uniform
 from initpolicy.lockfile import Change, Entry, Lock, differences, has_digest, policy_differences
@@ -25,6 +25,7 @@ CHANGES = {
     "rule": st.none() | texts,
     "stream": texts,
     "aliases": st.lists(texts, max_size=2, unique=True).map(tuple),
+    "steps": steps,
     "digest": st.none() | digests,
 }
 
@@ -76,11 +77,12 @@ def test_any_change_of_one_field_is_found(field: str, data: st.DataObject) -> No
 @settings(max_examples=50)
 @given(locks(), st.data())
 def test_a_change_of_a_setting_is_found(lock: Lock, data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(["seed", "draws", "variables"]))
+    name = data.draw(st.sampled_from(["seed", "draws", "variables", "steps"]))
     value = {
         "seed": st.integers(0, 2**64 - 1),
         "draws": st.integers(1, 9),
         "variables": st.dictionaries(texts, st.floats(allow_nan=False), max_size=3),
+        "steps": st.lists(calibrated(lock.digests == "values"), max_size=2).map(tuple),
     }[name]
     other = replace(lock, **{name: data.draw(value)})
     assume(repr(getattr(other, name)) != repr(getattr(lock, name)))

@@ -1,0 +1,147 @@
+"""The steps that need data: checked before anything is written, done after the draws."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from initpolicy import calibration, digests
+from initpolicy.application.carry_out import Progress
+from initpolicy.batches import Batch, Input, batch_of
+from initpolicy.model import Inventory, is_sharded
+from initpolicy.plans import Plan, Step
+from initpolicy.problems import InitPolicyError, Problem, listed
+
+
+def check_steps(
+    model: nn.Module, plan: Plan, inventory: Inventory, data: Input | Batch | None
+) -> Batch | None:
+    """Give the batch for the steps of a plan; None if it has none.
+
+    Raises `InitPolicyError` if there are no data, or if the model is shared out.
+    """
+    if not plan.steps:
+        return None
+    if data is None:
+        raise no_data(plan, "give it a batch, `initpolicy.apply(model, policy, data=...)`")
+    shared = [slot.name for slot in inventory.slots if any(map(is_sharded, slot.tensors))]
+    if shared:
+        raise InitPolicyError(
+            Problem(
+                "IP312",
+                f"{_steps(plan)} calibrate whole layers, and {len(shared)} tensors are shared out "
+                f"over processes: {listed(shared)}",
+                "calibrate before the model is sharded, and load the values from a checkpoint",
+                plan.steps[0].location,
+            )
+        )
+    return batch_of(data, model, plan.seed)
+
+
+def no_data(plan: Plan, hint: str) -> InitPolicyError:
+    """The error that a plan has steps, and there are no data for them."""
+    told = "it needs data" if len(plan.steps) == 1 else "they need data"
+    return InitPolicyError(
+        Problem("IP311", f"{_steps(plan)}: {told}", hint, plan.steps[0].location)
+    )
+
+
+def _steps(plan: Plan) -> str:
+    calls = dict.fromkeys(step.call for step in plan.steps)
+    return f"the step{'s' if len(plan.steps) > 1 else ''} {listed(calls)}"
+
+
+def rehearse(model: nn.Module, plan: Plan, inventory: Inventory, batch: Batch | None) -> None:
+    """Raise `InitPolicyError` if the model cannot be called with the batch; changes nothing."""
+    if batch is None:
+        return
+    names = _names(model, inventory)
+    for step in plan.steps:
+        with _telling(step, "IP313"):
+            calibration.rehearse(model, [names[name] for name in step.layers], batch)
+
+
+def calibrate(
+    model: nn.Module,
+    plan: Plan,
+    inventory: Inventory,
+    batch: Batch | None,
+    progress: Progress | None = None,
+) -> Plan:
+    """Carry out the steps of a plan in order, and give the plan with what they did.
+
+    Raises `InitPolicyError` for one that fails; then its layers are as they were before it.
+    """
+    if batch is None:
+        return plan
+    names = _names(model, inventory)
+    canonical = {raw: name for name, raw in names.items()}
+    digest = data_digest(batch)
+    done: list[Step] = []
+    for step in plan.steps:
+        share = bytes_of([step], plan) // max(1, len(step.layers))
+        with _telling(step, "IP314"):
+            changed = calibration.calibrate(
+                model,
+                step.fn,
+                dict(step.arguments),
+                [names[name] for name in step.layers],
+                batch,
+                seed=plan.seed,
+                progress=None if progress is None else _shares(progress, share),
+            )
+        results = tuple(f"{canonical[one.layer] or 'the model'}: {one.text}" for one in changed)
+        done.append(replace(step, data=digest, results=results))
+    return replace(plan, steps=tuple(done))
+
+
+def data_digest(batch: Batch) -> str:
+    """One hash of all that a batch holds: tensors by their values, anything else by its text."""
+    leaves, structure = pytree.tree_flatten((batch.args, batch.kwargs))
+    texts = [str(structure), *(repr(leaf) for leaf in leaves if not isinstance(leaf, Tensor))]
+    told = torch.tensor(list(json.dumps(texts).encode()), dtype=torch.uint8)
+    tensors = {str(place): leaf for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)}
+    return digests.combined(digests.of_tensors({**tensors, "rest": told}))
+
+
+def bytes_of(steps: Iterable[Step], plan: Plan) -> int:
+    """How many bytes the tensors have that steps change, counted once for each step."""
+    return sum(
+        plan[name].numel * cast("torch.dtype", getattr(torch, plan[name].dtype)).itemsize
+        for step in steps
+        for name in step.tensors
+    )
+
+
+def _shares(progress: Progress, share: int) -> Progress:
+    """Progress in bytes, a layer's share at a time."""
+
+    def count(layers: int) -> None:
+        progress(layers * share)
+
+    return count
+
+
+def _names(model: nn.Module, inventory: Inventory) -> dict[str, str]:
+    """The names that the model's own `named_modules` has for the canonical ones."""
+    own = {id(module): name for name, module in model.named_modules()}
+    return {
+        name: own[id(module)] for name, module in inventory.named_modules() if id(module) in own
+    }
+
+
+@contextmanager
+def _telling(step: Step, code: str) -> Iterator[None]:
+    """Raise what goes wrong in a step as a problem at its place in the policy."""
+    try:
+        yield
+    except calibration.CalibrationError as error:
+        told = f"step {step.rule}: {step.call}: {error.message}"
+        raise InitPolicyError(Problem(code, told, error.hint, step.location)) from error

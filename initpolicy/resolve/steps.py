@@ -1,0 +1,105 @@
+"""The steps that need data: which layers each of them changes, and which tensors of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import attrgetter
+
+from torch import nn
+
+from initpolicy import calibration
+from initpolicy.model import Inventory, class_of
+from initpolicy.plans import Step
+from initpolicy.policy.model import Calibrate, Policy
+from initpolicy.problems import Problem, listed
+from initpolicy.resolve.matching import enclosed
+
+
+def steps(policy: Policy, inventory: Inventory) -> tuple[list[Step], list[Problem]]:
+    """Find the layers of each step of a policy, and what is wrong with them."""
+    found: list[Step] = []
+    problems: list[Problem] = []
+    if not policy.calibrate:
+        return found, problems
+    modules = list(inventory.named_modules())
+    types_at: dict[str, list[type]] = {}
+    for name, module in modules:
+        types_at.setdefault(name, []).append(class_of(module))
+    tensors = _Tensors(inventory)
+    for step in policy.calibrate:
+        selected = {
+            id(module): (name, module)
+            for name, module in reversed(modules)  # of a shared module its first name is kept
+            if _selects(step, name, module) and enclosed(step, name, types_at)
+        }
+        layers: list[str] = []
+        changed: list[str] = []
+        for name, module in reversed(selected.values()):
+            own = calibration.changes(step.fn, module)
+            if own:
+                layers.append(name)
+                changed += (one for local in own for one in tensors.names(module, local))
+        if not layers:
+            if not step.optional:
+                problems.append(_no_layer(step, list(selected.values()), inventory))
+            continue
+        found.append(
+            Step(
+                fn=step.fn,
+                arguments=step.arguments,
+                rule=str(step),
+                location=step.location,
+                layers=tuple(layers),
+                tensors=tuple(dict.fromkeys(changed)),
+            )
+        )
+    return found, problems
+
+
+def _selects(step: Calibrate, name: str, module: nn.Module) -> bool:
+    if step.type is not None and not step.type.match(class_of(module)):
+        return False
+    return step.name is None or step.name.match(name) is not None
+
+
+def _no_layer(
+    step: Calibrate, selected: list[tuple[str, nn.Module]], inventory: Inventory
+) -> Problem:
+    if selected:
+        classes = dict.fromkeys(class_of(module).__name__ for _, module in selected)
+        told = f"the selected modules are {listed(classes)}, and it changes none of them"
+    else:
+        told = "no module matches all of its selectors"
+    return Problem(
+        "IP221",
+        f"step {step}: {step.fn} finds no layer: {told}",
+        "mend its selectors, or write `optional = true` in it",
+        step.location,
+        "warning" if inventory.is_part else "error",
+    )
+
+
+class _Tensors:
+    """The canonical names of the tensors that modules call by names of their own."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._by_site: dict[tuple[int, str], str] = {}
+        self._by_id: dict[int, str] = {}
+        self._related: dict[str, set[str]] = {}  # what is computed, and from what
+        for slot in inventory.slots:
+            for site in slot.sites:
+                self._by_site[id(site.module), site.local_name] = slot.name
+                if site.part_of:
+                    self._related.setdefault(site.part_of, set()).add(slot.name)
+                    self._related.setdefault(slot.name, set()).add(site.part_of)
+            for tensor in slot.tensors:
+                self._by_id.setdefault(id(tensor), slot.name)
+
+    def names(self, module: nn.Module, local_name: str) -> Iterator[str]:
+        """The name of a tensor, of what it is computed from, and of what is computed from it."""
+        name = self._by_site.get((id(module), local_name))
+        if name is None:
+            name = self._by_id.get(id(attrgetter(local_name)(module)))
+        if name is not None:
+            yield name
+            yield from sorted(self._related.get(name, ()))
