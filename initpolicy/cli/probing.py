@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from typing import Annotated
 
 import typer
 
 import initpolicy
-from initpolicy.cli import inputs
-from initpolicy.cli.options import AsWhat, Kwarg, Model, Output, Policies, Seed, Var, app, reporting
+from initpolicy.cli import arguments, inputs
+from initpolicy.cli.options import AsWhat, Kwarg, Model, Output, Seed, Var, app, reporting
 from initpolicy.problems import InitPolicyError, Problem
-from initpolicy.report import machine, text
+from initpolicy.report import findings, machine, text
 from initpolicy.report import signals as report
 
 FAILED = 1
@@ -21,7 +22,10 @@ FAILED = 1
 @app.command()
 def probe(
     model: Model,
-    policy: Policies,
+    policy: Annotated[
+        str | None,
+        typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name"),
+    ] = None,
     other: Annotated[
         str | None, typer.Argument(metavar="POLICY_B", help="a second policy, for comparison")
     ] = None,
@@ -32,6 +36,9 @@ def probe(
             help="8,3,224,224 or ids=8,128:int64:50257 for each argument, or file.py:function "
             "that gives a batch",
         ),
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option(metavar="FILE", help="a plan in JSON, in place of a policy")
     ] = None,
     draws: Annotated[int, typer.Option(metavar="N", help="how many seeds")] = 3,
     seed: Seed = None,
@@ -59,38 +66,66 @@ def probe(
     output: AsWhat = Output.text,
 ) -> None:
     """Show what happens to signals and gradients; exit with 1 if a condition does not hold."""
-    with reporting(output):
-        if not input:
-            hint = "write `--input 8,3,224,224`, `--input 8,128:int64` or `--input file.py:batch`"
-            raise InitPolicyError(Problem("IP751", "probe is given no input", hint))
+    with reporting(output) as cases:
+        problems = list(_check(policy, plan, seed, var, input))
+        if problems:
+            raise InitPolicyError(problems)
         from initpolicy.signals import Limits
 
         limits = Limits(max_saturated, max_zeros, max_dead, min_signal, min_gradient)
         attempts = inputs.Attempts([])
-        second = attempts.of(initpolicy.load, other) if other is not None else None
-        read = inputs.read(model, policy, kwarg or [], var or [], device="cpu", attempts=attempts)
+        policies = [attempts.of(initpolicy.load, one) for one in (policy, other) if one is not None]
+        plans = [attempts.of(inputs.read_plan, plan)] if plan is not None else []
+        values = attempts.of(arguments.variables, var or [])
+        built = attempts.of(inputs.build, model, kwarg or [], "cpu")
+        if attempts.problems or built is None:
+            raise InitPolicyError(attempts.problems)
+        assert input
+        given = input[0] if len(input) == 1 else input
         # What the model prints is no part of a report.
         with redirect_stdout(sys.stderr):
             probes = [
                 initpolicy.probe(
-                    read.model,
+                    built,
                     one,
-                    input=input[0] if len(input) == 1 else input,
+                    input=given,
                     seed=seed,
-                    vars=read.variables,
+                    vars=values or None,
                     draws=draws,
                     loss="mean square" if loss == "mean-square" else loss,  # pyright: ignore[reportArgumentType]
                     rate=rate,
                     training=not evaluation,
                     limits=limits,
                 )
-                for one in (read.policy, second)
+                for one in (*policies, *plans)
                 if one is not None
             ]
+        for found in probes:
+            cases += findings.of_probe(found, found.policy if len(probes) > 1 else "")
         if output is Output.json:
             documents = [found.to_json() for found in probes]
-            machine.write(documents if second else documents[0], sys.stdout)
+            machine.write(documents if len(documents) > 1 else documents[0], sys.stdout)
         else:
             report.text(probes, text.console(sys.stdout), parameters=parameters)
     if not all(found.ok for found in probes):
         raise typer.Exit(FAILED)
+
+
+def _check(
+    policy: str | None,
+    plan: str | None,
+    seed: int | None,
+    var: list[str] | None,
+    given: list[str] | None,
+) -> Iterator[Problem]:
+    """What means nothing together."""
+    if (policy is None) == (plan is None):
+        many = "both a policy and a plan" if plan else "neither a policy nor a plan"
+        hint = "write `probe MODEL POLICY` or `--plan FILE`"
+        yield Problem("IP404", f"probe is given {many}", hint)
+    if plan is not None and (seed is not None or var):
+        hint = "leave out `--seed` and `--var`, or give the policy instead"
+        yield Problem("IP404", "a plan has its seed and its variables", hint)
+    if not given:
+        hint = "write `--input 8,3,224,224`, `--input 8,128:int64` or `--input file.py:batch`"
+        yield Problem("IP751", "probe is given no input", hint)

@@ -12,6 +12,7 @@ from initpolicy.problems import Location, Problem, Severity, codes, page
 
 if TYPE_CHECKING:
     from initpolicy.plans import Plan
+    from initpolicy.signals import Probe
     from initpolicy.verification import Verdict
 
 KINDS = {
@@ -116,6 +117,17 @@ def of_verdict(verdict: Verdict) -> list[Case]:
         for one in verdict.tensors
     ]
     return judged + [Case(name, tuple(items)) for name, items in found.items()]
+
+
+def of_probe(probe: Probe, policy: str = "") -> list[Case]:
+    """Each layer that was seen; `policy` stands before its name where several were probed."""
+    before = f"{policy}: " if policy else ""
+    found: dict[str, list[Found]] = {str(layer): [] for layer in probe.layers}
+    for one in probe.findings:
+        place = relative(one.rule.location if one.rule else None)
+        about = before + one.name
+        found[one.name].append(Found("error", one.code, one.message, one.because, place, about))
+    return [Case(f"{before}{name}", tuple(items)) for name, items in found.items()]
 
 
 def relative(location: Location | None) -> Location | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -76,10 +76,28 @@ def has_weight(arguments: Iterable[object]) -> bool:
     >>> has_weight([torch.eye(2), weight.t()]), has_weight([torch.eye(2)])
     (True, False)
     """
-    return any(
-        isinstance(one, nn.Parameter) or isinstance(getattr(one, "_base", None), nn.Parameter)
-        for one in arguments
-    )
+    return any(True for _ in _parameters_of(arguments))
+
+
+def weight_of(arguments: Iterable[object]) -> nn.Parameter | None:
+    """The first parameter of several dimensions among the arguments; or None.
+
+    >>> layer = nn.Linear(2, 3)
+    >>> weight_of([torch.eye(2), layer.bias, layer.weight]) is layer.weight
+    True
+    """
+    return next((one for one in _parameters_of(arguments) if one.ndim > 1), None)
+
+
+def _parameters_of(arguments: Iterable[object]) -> Iterator[nn.Parameter]:
+    """The parameters among the arguments, as they are, as views, or in lists."""
+    for one in arguments:
+        if isinstance(one, list | tuple):
+            yield from _parameters_of(cast("Iterable[object]", one))
+        else:
+            for tensor in (one, getattr(one, "_base", None)):
+                if isinstance(tensor, nn.Parameter):
+                    yield tensor
 
 
 def _no(_: object) -> bool:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from initpolicy.plans import Plan
 from initpolicy.signals.functions import EMBEDDINGS
 from initpolicy.signals.result import Code, Condition, LayerSignal, Limits, SignalFinding
 
 Check = Callable[[Sequence[LayerSignal], Limits], Iterator[tuple[LayerSignal, str]]]
 
 
-def judge(layers: Sequence[LayerSignal], limits: Limits) -> tuple[Condition, ...]:
-    """Judge every layer by every condition."""
+def judge(layers: Sequence[LayerSignal], limits: Limits, plan: Plan) -> tuple[Condition, ...]:
+    """Judge every layer by every condition; `plan` says from which rules the layers begin."""
+    weights = dict(_weights(layers))
     checks: tuple[tuple[Code, str, Check], ...] = (
         ("IP761", "no layer is saturated", _saturated),
         ("IP762", "no layer's activations are zero", _zero),
@@ -24,11 +26,30 @@ def judge(layers: Sequence[LayerSignal], limits: Limits) -> tuple[Condition, ...
             code,
             title,
             tuple(
-                SignalFinding(code, str(layer), message) for layer, message in check(layers, limits)
+                _finding(code, layer, message, weights[str(layer)], plan)
+                for layer, message in check(layers, limits)
             ),
         )
         for code, title, check in checks
     )
+
+
+def _weights(layers: Sequence[LayerSignal]) -> Iterator[tuple[str, str]]:
+    """The parameter from which each layer's signals follow."""
+    last = ""
+    for layer in layers:
+        if layer.kind == "weights":
+            last = layer.weight
+        yield str(layer), last
+
+
+def _finding(
+    code: Code, layer: LayerSignal, message: str, weight: str, plan: Plan
+) -> SignalFinding:
+    decision = plan.by_name.get(weight)
+    if decision is None:
+        return SignalFinding(code, str(layer), message)
+    return SignalFinding(code, str(layer), message, weight, decision.begins_as, decision.winner)
 
 
 def _saturated(layers: Sequence[LayerSignal], limits: Limits) -> Iterator[tuple[LayerSignal, str]]:

@@ -64,7 +64,7 @@ def probe(
             plans.append(give(seed if number == 0 else plans[0].seed + number))
             model.train(training)
             _torch.manual_seed(plans[-1].seed)
-            signals = _one_pass(model, modules, batch, loss)
+            signals = _one_pass(model, Recorder(names), modules, batch, loss)
             passes.append({(one.module, one.function, one.call): one for one in signals})
             weights.append(list(_parameters(model, names, rate)))
     layers = tuple(_average_layers(passes))
@@ -85,7 +85,7 @@ def probe(
         growth(backwards),
         rate,
         kept_to,
-        judge(layers, kept_to),
+        judge(layers, kept_to, plans[0]),
     )
 
 
@@ -118,9 +118,12 @@ def _check(model: nn.Module, draws: int, loss: str, rate: float) -> None:
 
 
 def _one_pass(
-    model: nn.Module, modules: Sequence[tuple[str, nn.Module]], batch: Batch, loss: Loss
+    model: nn.Module,
+    recorder: Recorder,
+    modules: Sequence[tuple[str, nn.Module]],
+    batch: Batch,
+    loss: Loss,
 ) -> list[Signal]:
-    recorder = Recorder()
     try:
         with torch.enable_grad():
             with recorder.watching(modules):
@@ -226,6 +229,7 @@ def _average_layers(passes: Sequence[Mapping[Key, Signal]]) -> Iterator[LayerSig
             mean("logit_std"),
             mean("entropy"),
             mean("gradient"),
+            first.weight,
         )
 
 

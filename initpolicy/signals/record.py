@@ -34,16 +34,19 @@ class Signal:
     logit_std: float | None = None
     entropy: float | None = None
     gradient: float | None = None
+    weight: str = ""
 
 
 class Recorder(TorchFunctionMode):
     """Measures the functions that are called while it is entered, module by module."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[int, str]) -> None:
+        """`names` are those of parameters, by `id`."""
         super().__init__()
         self.signals: list[Signal] = []
+        self._names = names
         self._calls: Counter[tuple[str, str]] = Counter()
-        self._modules: list[str] = []
+        self._modules: list[tuple[str, nn.Module]] = []
         self._entered: list[torch.Tensor] = []
         self._unit = -1
 
@@ -73,18 +76,29 @@ class Recorder(TorchFunctionMode):
         outputs = func(*args, **given)
         if func in functions.UNITS:
             self._unit = functions.UNITS[func]
-            self._weights(func, outputs)
+            self._weights(func, outputs, (*args, *given.values()))
         elif func in functions.PRODUCTS:
             if functions.has_weight((*args, *given.values())):
                 self._unit = -1
-                self._weights(func, outputs)
+                self._weights(func, outputs, (*args, *given.values()))
         elif func in functions.NORMALIZATIONS:
             self._unit = 1 - outputs.ndim if functions.NORMALIZATIONS[func] else -1
         return outputs
 
-    def _weights(self, func: Function, outputs: Any) -> None:
+    def _weights(self, func: Function, outputs: Any, arguments: Iterable[object]) -> None:
         values = cast("tuple[Any, ...]", outputs)[0] if isinstance(outputs, tuple) else outputs
-        self._note(func.__name__.strip("_"), "weights", values)
+        signal = self._note(func.__name__.strip("_"), "weights", values)
+        if signal is not None:
+            signal.weight = self._called(functions.weight_of(arguments))
+
+    def _called(self, weight: nn.Parameter | None) -> str:
+        """The name of the parameter of a call; that of a weight that is computed for it."""
+        name, module = self._modules[-1] if self._modules else ("", None)
+        own = {} if module is None or weight is None else module._parameters  # pyright: ignore[reportPrivateUsage]
+        known = next((key for key, value in own.items() if value is weight), None)
+        if known is None and weight is not None:
+            return self._names.get(id(weight), "")
+        return f"{name}.{known or 'weight'}".lstrip(".")
 
     def _activation(
         self, func: Function, name: str, args: tuple[Any, ...], given: dict[str, Any]
@@ -145,7 +159,7 @@ class Recorder(TorchFunctionMode):
             values.is_floating_point() or values.is_complex()
         ):
             return None
-        module = self._modules[-1] if self._modules else ""
+        module = self._modules[-1][0] if self._modules else ""
         self._calls[module, function] += 1
         call = self._calls[module, function]
         measured = statistics.moments(values)
@@ -179,7 +193,7 @@ class Recorder(TorchFunctionMode):
 
     def _entering(self, name: str, whole: bool) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            self._modules.append(name)
+            self._modules.append((name, module))
             if whole:
                 first = args[0] if args and isinstance(args[0], torch.Tensor) else torch.empty(0)
                 self._entered.append(statistics.sampled(first))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from initpolicy.plans import Choice
 from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.showing import Shown
 from initpolicy.signals.functions import Kind
@@ -63,6 +64,8 @@ class LayerSignal:
     """Of attention, in nats."""
     gradient: float | None
     """The root mean square of the loss's gradient in the outputs; None if there is none."""
+    weight: str = ""
+    """The parameter that a function of weights multiplies with; empty if there is none."""
 
     def __str__(self) -> str:
         return f"{self.name or 'the model'} ({self.function})"
@@ -90,9 +93,37 @@ class SignalFinding:
     code: Code
     name: str
     message: str
+    weight: str = ""
+    """The parameter from which the layer's signals follow: its own, or that of the layer of
+    weights which was computed last before it."""
+    begins_as: str = ""
+    """The law of that parameter, as a person reads it."""
+    rule: Choice | None = None
+    """The rule that decided on that parameter."""
 
     def __str__(self) -> str:
-        return f"{self.code} {self.name}: {self.message}"
+        because = f"; {self.because}" if self.because else ""
+        return f"{self.code} {self.name}: {self.message}{because}"
+
+    @property
+    def because(self) -> str:
+        """What the parameter is, for a person to read; empty if none is known."""
+        if not self.weight:
+            return ""
+        place = f" ({self.rule.location})" if self.rule else ""
+        return f"{self.weight} begins as {self.begins_as}{place}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as plain data."""
+        return {
+            "name": self.name,
+            "message": self.message,
+            "weight": self.weight or None,
+            "begins_as": self.begins_as or None,
+            "rule": self.rule.rule if self.rule else None,
+            "file": self.rule.location.file if self.rule else None,
+            "line": self.rule.location.line if self.rule else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -110,7 +141,7 @@ class Condition:
 
     def to_json(self) -> dict[str, Any]:
         """The condition as plain data."""
-        found = [{"name": one.name, "message": one.message} for one in self.findings]
+        found = [one.to_json() for one in self.findings]
         return {"code": self.code, "title": self.title, "ok": self.ok, "findings": found}
 
 

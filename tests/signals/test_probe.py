@@ -163,6 +163,55 @@ def test_numbers_are_means_over_the_seeds() -> None:
         assert average == pytest.approx(sum(each) / 3)
 
 
+def test_a_plan_is_probed_from_its_seed_on() -> None:
+    model = nn.Sequential(nn.Linear(6, 9), nn.Tanh())
+    plan = initpolicy.plan(model, _uniform(), seed=7)
+    found = initpolicy.probe(model, plan, input=(8, 6), draws=2)
+    assert found == initpolicy.probe(model, _uniform(), input=(8, 6), seed=7, draws=2)
+    for option in ({"seed": 1}, {"vars": {}}):
+        with pytest.raises(InitPolicyError) as caught:
+            initpolicy.probe(model, plan, input=(8, 6), **option)
+        assert str(caught.value) == (
+            "IP753 a plan has its seed and its variables; give the policy instead"
+        )
+
+
+def test_a_finding_tells_from_which_parameter_the_signal_follows(policy) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(9, 8)
+            self.first = nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))
+            self.attention = nn.MultiheadAttention(8, 2)
+            self.scale = nn.Parameter(torch.ones(8, 8))
+            self.lstm = nn.LSTM(8, 8)
+            self.last = nn.Linear(8, 9, bias=False)
+            self.last.weight = self.table.weight
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            x = torch.tanh(self.first(self.table(ids)))
+            x = self.attention(x, x, x, need_weights=False)[0] @ self.scale.t()
+            return self.last(F.relu(self.lstm(x)[0]))
+
+    file = policy('{ fn = "uniform", a = -1, b = 1 }')
+    file.write_text(file.read_text() + 'init.scale = 1\ninit."*_l0" = 0.1\n')
+    strict = Limits(saturated=0, zeros=0, dead=0, signal=1)
+    found = initpolicy.probe(Model(), file, input="5,2:int64", draws=1, limits=strict)
+    weights = {layer.name: layer.weight for layer in found.layers if layer.kind == "weights"}
+    assert weights == {
+        "table": "table.weight",
+        "first": "first.weight",
+        "attention": "attention.in_proj_weight",
+        "": "scale",
+        "attention #2": "attention.out_proj.weight",
+        "lstm": "lstm.weight_ih_l0",
+        "last": "last.weight",
+    }
+    because = {finding.name: finding.weight for finding in found.findings}
+    assert because["the model (relu)"] == "lstm.weight_ih_l0"
+    assert because["attention (linear)"] == "attention.in_proj_weight"
+
+
 class Attending(nn.Module):
     def __init__(self, eager: bool) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
@@ -80,9 +81,71 @@ def test_a_callable_gives_the_batch_and_parameters_are_shown() -> None:
     assert "2.weight" in out
 
 
+FINDING = "98% of its units are saturated; 0.weight begins as N(0, 30) (bad.toml:3)"
+
+
+def test_findings_for_programs_point_at_the_rule_that_won() -> None:
+    probe = (MODEL, "bad.toml", "--input", "16,8", "--draws", "1", "--output")
+    code, out, err = run(*probe, "sarif")
+    assert (code, err) == (1, "building\n")
+    (sarif,) = json.loads(out)["runs"]
+    (result,) = sarif["results"]
+    assert (result["ruleId"], result["level"]) == ("IP761", "error")
+    assert result["message"]["text"] == f"1 (tanh): {FINDING}"
+    (place,) = result["locations"]
+    assert place["physicalLocation"] == {
+        "artifactLocation": {"uri": "bad.toml"},
+        "region": {"startLine": 3},
+    }
+    code, out, _ = run(*probe, "github")
+    assert code == 1
+    assert out.splitlines()[0].split()[:2] == ["layer", "function"]
+    assert out.splitlines()[-1] == (
+        f"::error file=bad.toml,line=3,title=IP761::1 (tanh): {FINDING.replace('%', '%25')}"
+    )
+    code, out, _ = run(*probe, "junit")
+    assert code == 1
+    tests = ElementTree.fromstring(out).findall("./testsuite/testcase")
+    assert [(test.attrib["name"], len(test)) for test in tests] == [
+        ("0 (linear)", 0), ("1 (tanh)", 1), ("2 (linear)", 0)
+    ]  # fmt: skip
+    code, out, _ = run(*probe, "json")
+    (finding,) = json.loads(out)["conditions"][0]["findings"]
+    assert (finding["weight"], finding["file"], finding["line"]) == ("0.weight", "bad.toml", 3)
+
+
+def test_a_healthy_model_has_no_results_and_two_policies_are_told_apart() -> None:
+    code, out, _ = run(MODEL, "good.toml", "--input", "16,8", "--output", "sarif")
+    assert (code, json.loads(out)["runs"][0]["results"]) == (0, [])
+    both = (MODEL, "good.toml", "bad.toml", "--input", "16,8", "--draws", "1", "--output")
+    tests = ElementTree.fromstring(run(*both, "junit")[1]).findall("./testsuite/testcase")
+    failed = [test.attrib["name"] for test in tests if len(test)]
+    assert (len(tests), failed) == (6, ["bad.toml: 1 (tanh)"])
+    assert (
+        run(*both, "github")[1]
+        .splitlines()[-1]
+        .endswith(f"::bad.toml: 1 (tanh): {FINDING.replace('%', '%25')}")
+    )
+
+
+def test_a_plan_in_place_of_a_policy() -> None:
+    command = ["plan", MODEL, "good.toml", "--seed", "5", "--output", "json"]
+    Path("plan.json").write_text(CliRunner().invoke(app, command).stdout)
+    code, out, _ = run(MODEL, "--plan", "plan.json", "--input", "16,8", "--output", "json")
+    same = run(MODEL, "good.toml", "--seed", "5", "--input", "16,8", "--output", "json")
+    assert (code, json.loads(out)) == (0, json.loads(same[1]))
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        ((MODEL, "--input", "8,8"), "IP404 probe is given neither a policy nor a plan"),
+        (
+            (MODEL, "--plan", "x.json", "--seed", "1", "--input", "8,8"),
+            "IP404 a plan has its seed and its variables; leave out `--seed`",
+        ),
+        ((MODEL, "good.toml", "--plan", "x", "--input", "8,8"), "IP404 probe is given both"),
+        ((MODEL, "--plan", "x.json", "--input", "8,8"), "IP403 x.json cannot be read"),
         ((MODEL, "good.toml"), "IP751 probe is given no input; write `--input 8,3,224,224`"),
         ((MODEL, "good.toml", "--input", "8;8"), "IP751 there is no input '8;8'"),
         ((MODEL, "good.toml", "--input", "8,9"), "IP752 the model cannot be run on this input"),
