@@ -165,19 +165,13 @@ class Initializer:
         Raises `InitializerError` if it does not.
         """
         name = name or str(getattr(function, "__name__", function))
-        try:
-            hints = typing.get_type_hints(function)
-            arguments = list(inspect.signature(function).parameters.values())
-        except (TypeError, ValueError, NameError) as error:
-            raise InitializerError(f"the initializer {name} cannot be read: {error}") from error
-        if not arguments or any(item.kind is not item.KEYWORD_ONLY for item in arguments[1:]):
-            raise InitializerError(
-                f"the initializer {name} must take the facts of a tensor, "
-                "then arguments by keyword only",
-                hint=f"write `def {name}(tensor: Facts, *, std: float = 1.0) -> Law`",
-            )
+        parameters = read_parameters(
+            function,
+            f"the initializer {name}",
+            "the facts of a tensor",
+            f"def {name}(tensor: Facts, *, std: float = 1.0) -> Law",
+        )
         summary = (inspect.getdoc(function) or "").partition("\n")[0]
-        parameters = tuple(_parameter(name, item, hints) for item in arguments[1:])
         return cls(name, function, summary, parameters)
 
     def check_arguments(self, arguments: Mapping[str, object]) -> list[ArgumentProblem]:
@@ -191,22 +185,7 @@ class Initializer:
         normal has no argument `sdt`; it accepts mean, std / did you mean `std`?
         `mean` must be a number or an expression, not true /
         """
-        known = {parameter.name: parameter for parameter in self.parameters}
-        problems: list[ArgumentProblem] = []
-        for argument, value in arguments.items():
-            if argument in known:
-                problem = known[argument].problem(value)
-                problems += [problem] if problem else []
-                continue
-            accepted = f"it accepts {', '.join(known)}" if known else "it accepts no arguments"
-            message = f"{self.name} has no argument `{argument}`; {accepted}"
-            problems.append(ArgumentProblem(argument, message, suggestion(argument, known)))
-        for parameter in self.parameters:
-            if parameter.required and parameter.name not in arguments:
-                message = f"{self.name} needs the argument `{parameter.name}`"
-                hint = f"`{parameter.name}` is {parameter.accepts}"
-                problems.append(ArgumentProblem(parameter.name, message, hint))
-        return problems
+        return argument_problems(self.name, self.parameters, arguments)
 
     def lower(self, tensor: Facts, arguments: Mapping[str, object]) -> Law:
         """Give the law for this tensor; every expression in `arguments` is a number by now.
@@ -269,6 +248,49 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else ""
 
 
+def read_parameters(
+    function: Callable[..., object], owner: str, subject: str, example: str
+) -> tuple[Parameter, ...]:
+    """Read the parameters that follow the first one off a function's signature.
+
+    Raises `InitializerError` if it does not take `subject` first and the rest by keyword only, or
+    if one is annotated in a way that is not known; `owner` is what messages call the function.
+    """
+    try:
+        hints = typing.get_type_hints(function)
+        arguments = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError, NameError) as error:
+        raise InitializerError(f"{owner} cannot be read: {error}") from error
+    if not arguments or any(item.kind is not item.KEYWORD_ONLY for item in arguments[1:]):
+        raise InitializerError(
+            f"{owner} must take {subject}, then arguments by keyword only",
+            hint=f"write `{example}`",
+        )
+    return tuple(_parameter(owner, item, hints) for item in arguments[1:])
+
+
+def argument_problems(
+    owner: str, parameters: Iterable[Parameter], arguments: Mapping[str, object]
+) -> list[ArgumentProblem]:
+    """Say everything that is wrong with the names and types of these arguments."""
+    known = {parameter.name: parameter for parameter in parameters}
+    problems: list[ArgumentProblem] = []
+    for argument, value in arguments.items():
+        if argument in known:
+            problem = known[argument].problem(value)
+            problems += [problem] if problem else []
+            continue
+        accepted = f"it accepts {', '.join(known)}" if known else "it accepts no arguments"
+        message = f"{owner} has no argument `{argument}`; {accepted}"
+        problems.append(ArgumentProblem(argument, message, suggestion(argument, known)))
+    for parameter in parameters:
+        if parameter.required and parameter.name not in arguments:
+            message = f"{owner} needs the argument `{parameter.name}`"
+            hint = f"`{parameter.name}` is {parameter.accepts}"
+            problems.append(ArgumentProblem(parameter.name, message, hint))
+    return problems
+
+
 def _parameter(owner: str, item: inspect.Parameter, hints: Mapping[str, Any]) -> Parameter:
     annotation: object = hints.get(item.name)
     choices: tuple[object, ...] = ()
@@ -280,7 +302,7 @@ def _parameter(owner: str, item: inspect.Parameter, hints: Mapping[str, Any]) ->
         annotation = str if all(isinstance(choice, str) for choice in choices) else None
     if annotation not in (float, int, bool, str, Expression, FileName, Template):
         raise InitializerError(
-            f"the argument `{item.name}` of the initializer {owner} must be annotated as a float, "
+            f"the argument `{item.name}` of {owner} must be annotated as a float, "
             "int, bool, str, Expression or Literal of strings"
         )
     required = item.default is item.empty
