@@ -13,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -77,13 +78,20 @@ class Computed(ABC):
         """Renew what was computed from the originals and is kept, after they have changed."""
 
 
-def computed(module: nn.Module) -> Iterator[Computed]:
-    """Every tensor that a module computes in a way that is known here.
+def computed(module: nn.Module) -> Sequence[Computed]:
+    """Give every tensor that a module computes in a way that is known here.
 
     >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2, device="meta"))
     >>> [(one.local_name, one.how, tuple(one.outline().shape)) for one in computed(layer)]
     [('weight', 'weight norm', (2, 3))]
     """
+    hooks = cast("Mapping[int, Any]", getattr(module, "_forward_pre_hooks", None))
+    if not hooks and "parametrizations" not in children(module):
+        return ()  # as nearly all modules
+    return [*_parametrized(module), *_weight_normed(module, hooks or {})]
+
+
+def _parametrized(module: nn.Module) -> Iterator[Computed]:
     inside = children(module)
     parametrized = inside["parametrizations"] if "parametrizations" in inside else None  # noqa: SIM401
     if parametrized is not None:
@@ -93,7 +101,9 @@ def computed(module: nn.Module) -> Iterator[Computed]:
             for name, functions in children(parametrized).items():
                 if functions is not None and not any(map(is_lazy, functions.parameters())):
                     yield Parametrized(module, name, functions)
-    hooks = cast("Mapping[int, Any]", getattr(module, "_forward_pre_hooks", {}))
+
+
+def _weight_normed(module: nn.Module, hooks: Mapping[int, Any]) -> Iterator[Computed]:
     for hook in hooks.values():
         # By name: to import the class tells those who use it that it is deprecated.
         if type(hook).__name__ == "WeightNorm" and type(hook).__module__.startswith("torch."):
@@ -106,15 +116,19 @@ def class_of(module: nn.Module) -> type[nn.Module]:
     >>> class_of(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))).__name__
     'Linear'
     """
-    own = type(module)
-    while (before := _class_before(module, own)) is not None:
+    return _class_of(type(module), "parametrizations" in children(module))
+
+
+@lru_cache(maxsize=256)  # few classes make up a model
+def _class_of(own: type[nn.Module], parametrized: bool) -> type[nn.Module]:
+    while (before := _class_before(own, parametrized)) is not None:
         own = before
     return own
 
 
-def _class_before(module: nn.Module, own: type) -> type[nn.Module] | None:
+def _class_before(own: type[nn.Module], parametrized: bool) -> type[nn.Module] | None:
     """The class that a module had before torch gave it `own`; None if torch did not."""
-    if "parametrizations" in children(module) and own.__module__ == "torch.nn.utils.parametrize":
+    if parametrized and own.__module__ == "torch.nn.utils.parametrize":
         return cast("type[nn.Module]", own.__mro__[1])
     # fully_shard and replicate put a class of theirs, which is no module, before the module's.
     bases = own.__bases__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import NamedTuple
 
 from torch import nn
@@ -69,18 +68,21 @@ def walk(model: nn.Module) -> list[Visit]:
     ['', 'a', 'a.0', 'b', 'b.0']
     """
     visits: list[Visit] = []
-    names: Counter[int] = Counter()
+    names: dict[int, int] = {}  # how many each module has
     ancestors: set[int] = set()
 
     def visit(name: str, module: nn.Module) -> None:
         identity = id(module)
-        if identity in ancestors or names[identity] == MAX_NAMES:
+        known = names.get(identity, 0)
+        if known == MAX_NAMES or identity in ancestors:
             return
-        names[identity] += 1
+        names[identity] = known + 1
         inside = children(module)
-        wrapped = {
-            segment for segment in _SUSPECT.intersection(inside.keys()) if hidden(module, segment)
-        }
+        if not inside:
+            visits.append(Visit(name, module, False))
+            return
+        suspects = _SUSPECT.intersection(inside.keys())
+        wrapped = [segment for segment in suspects if hidden(module, segment)] if suspects else ()
         visits.append(Visit(name, module, bool(wrapped)))
         ancestors.add(identity)
         for segment, child in inside.items():

@@ -65,7 +65,7 @@ def renamed(inventory: Inventory, prefixes: Mapping[str, str]) -> Inventory:
 def _moved(site: Site, prefixes: Mapping[str, str]) -> Site:
     name = _renamed(site.name, prefixes)
     part_of = _renamed(site.part_of, prefixes) if site.part_of else ""
-    return replace(site, name=name, module_name=name.rpartition(".")[0], part_of=part_of)
+    return site._replace(name=name, module_name=name.rpartition(".")[0], part_of=part_of)
 
 
 def _wrong(site: Site, new: Site, owner: Slot, first: Site, slot: Slot) -> ModelError | None:

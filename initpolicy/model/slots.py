@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.parameter import Parameter, is_lazy
 
 from initpolicy.model.computed import Computed, computed
+from initpolicy.model.distributed import PLAIN
 from initpolicy.model.errors import ModelError
 from initpolicy.model.facts import Facts
 from initpolicy.model.flattened import check_whole
@@ -22,27 +24,30 @@ from initpolicy.model.names import join, walk
 from initpolicy.model.registered import Kind, tensors
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """One name under which a tensor hangs."""
 
     name: str
     """The full dotted name without wrappers' segments, such as `features.conv0.weight`."""
     module_name: str
     """The name of the module that owns the tensor; `""` for the root."""
-    module: nn.Module = field(repr=False)
+    module: nn.Module
     local_name: str
     """The name inside that module, such as `weight`."""
     kind: Kind
     persistent: bool
     """Whether `state_dict` holds the tensor under this name; always true of a parameter."""
-    part_of: str = field(default="", repr=False)
+    part_of: str = ""
     """The full name of the tensor that a module computes from this one, if one does."""
 
     @property
     def computed_local_name(self) -> str:
         """The local name of the tensor that is computed from this one; empty if none is."""
         return self.part_of.rpartition(".")[2]
+
+    def __repr__(self) -> str:
+        shown = ("name", "module_name", "local_name", "kind", "persistent")
+        return f"Site({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,12 +201,13 @@ def read(model: nn.Module) -> Inventory:
     visits = walk(model)
     check_whole(visits)
     for module_name, module, wraps in visits:
+        here = id(module)
         if not wraps:
-            modules[id(module)] = module
-            names[id(module)] = (*names.get(id(module), ()), module_name)
+            modules[here] = module
+            names[here] = (*names[here], module_name) if here in names else (module_name,)
         for one in computed(module):
             name = join(module_name, one.local_name)
-            made_by = (id(module), one.local_name)
+            made_by = (here, one.local_name)
             if made_by not in made:
                 made[made_by] = one
                 held[made_by] = one.outline()
@@ -215,18 +221,18 @@ def read(model: nn.Module) -> Inventory:
         for local_name, tensor, kind, persistent in tensors(module):
             name = join(module_name, local_name)
             identity = memory.identity(tensor)
-            others = sites.get(identity, ())
             if name in owners:
                 # A wrapper may hang a tensor of what it wraps under the same name once more.
                 if owners[name] == identity:
                     continue
                 raise _same_name(name, sites[owners[name]], module)
             owners[name] = identity
+            part_of = parts.get((here, local_name), "") if parts else ""
+            site = Site(name, module_name, module, local_name, kind, persistent, part_of)
+            others = sites.get(identity, ())
             if not others or (kind == "parameter" and all(o.kind == "buffer" for o in others)):
                 held[identity] = tensor
-            part_of = parts.get((id(module), local_name), "") if parts else ""
-            site = Site(name, module_name, module, local_name, kind, persistent, part_of)
-            sites[identity] = (*others, site)
+            sites[identity] = (*others, site) if others else (site,)
     return Inventory(
         tuple(ModuleEntry(names[key], module) for key, module in modules.items()),
         tuple(
@@ -237,7 +243,9 @@ def read(model: nn.Module) -> Inventory:
 
 
 def _measure(tensor: torch.Tensor) -> Facts | None:
-    return None if is_lazy(tensor) else _facts(tensor.shape, tensor.dtype)
+    if type(tensor) not in PLAIN and is_lazy(tensor):
+        return None
+    return _facts(tensor.shape, tensor.dtype)
 
 
 @lru_cache(maxsize=4096)  # few shapes make up most of a model
@@ -262,11 +270,12 @@ class _Memory:
         """Give equal numbers to two tensors if to write one is to write exactly the other."""
         # Subclasses (DTensor, fake and quantized tensors) keep their memory elsewhere, and lazy
         # ones have none: an address would say nothing about them.
-        if type(tensor) not in _PLAIN or tensor.layout is not torch.strided or not tensor.numel():
+        if type(tensor) not in PLAIN or tensor.layout is not _STRIDED:
             return id(tensor)
-        # Meta tensors have no address, yet share their storage as real ones do.
-        address = _storage(tensor) if tensor.is_meta else tensor.data_ptr()
-        if address == 0:  # freed, or of a device that does not tell
+        address = tensor.data_ptr()
+        if address == 0 and tensor.is_meta and tensor.numel():
+            address = _storage(tensor)  # which meta tensors share as real ones do
+        if address == 0:  # no elements, freed, or of a device that does not tell
             return id(tensor)
         first = self._first.setdefault(address, tensor)
         if first is tensor:
@@ -275,7 +284,7 @@ class _Memory:
         return self._views.setdefault(_view(tensor), id(tensor))
 
 
-_PLAIN = frozenset({torch.Tensor, Parameter})
+_STRIDED = torch.strided
 
 
 def _storage(tensor: torch.Tensor) -> int:
