@@ -1,7 +1,8 @@
 """Giving a model its first values: all of it, or the parts that this process holds."""
 
 from initpolicy.application.apply import apply
+from initpolicy.application.calibrating import told
 from initpolicy.application.carry_out import Draws, Progress
 from initpolicy.application.parts import fill
 
-__all__ = ["Draws", "Progress", "apply", "fill"]
+__all__ = ["Draws", "Progress", "apply", "fill", "told"]

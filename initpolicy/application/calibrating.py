@@ -35,27 +35,38 @@ def check_steps(
     if shared:
         raise InitPolicyError(
             Problem(
-                "IP312",
+                "IP775",
                 f"{_steps(plan)} calibrate whole layers, and {len(shared)} tensors are shared out "
                 f"over processes: {listed(shared)}",
                 "calibrate before the model is sharded, and load the values from a checkpoint",
                 plan.steps[0].location,
             )
         )
+    names = _names(model, inventory)
+    for step in plan.steps:
+        with _telling(step):
+            layers = [names[name] for name in step.layers]
+            calibration.check(model, step.fn, dict(step.arguments), layers)
     return batch_of(data, model, plan.seed)
 
 
 def no_data(plan: Plan, hint: str) -> InitPolicyError:
     """The error that a plan has steps, and there are no data for them."""
-    told = "it needs data" if len(plan.steps) == 1 else "they need data"
-    return InitPolicyError(
-        Problem("IP311", f"{_steps(plan)}: {told}", hint, plan.steps[0].location)
-    )
+    told = f"{_steps(plan)} need{'s' if len(plan.steps) == 1 else ''} data"
+    return InitPolicyError(Problem("IP311", told, hint, plan.steps[0].location))
 
 
 def _steps(plan: Plan) -> str:
     calls = dict.fromkeys(step.call for step in plan.steps)
     return f"the step{'s' if len(plan.steps) > 1 else ''} {listed(calls)}"
+
+
+def told(plan: Plan, model: nn.Module, data: Input | Batch | None) -> Plan:
+    """The plan, with the digest of the data for its steps if they are given; `model` is not run."""
+    if data is None or not plan.steps:
+        return plan
+    digest = data_digest(batch_of(data, model, plan.seed))
+    return replace(plan, steps=tuple(replace(step, data=digest) for step in plan.steps))
 
 
 def rehearse(model: nn.Module, plan: Plan, inventory: Inventory, batch: Batch | None) -> None:
@@ -64,7 +75,7 @@ def rehearse(model: nn.Module, plan: Plan, inventory: Inventory, batch: Batch | 
         return
     names = _names(model, inventory)
     for step in plan.steps:
-        with _telling(step, "IP313"):
+        with _telling(step):
             calibration.rehearse(model, [names[name] for name in step.layers], batch)
 
 
@@ -87,7 +98,7 @@ def calibrate(
     done: list[Step] = []
     for step in plan.steps:
         share = bytes_of([step], plan) // max(1, len(step.layers))
-        with _telling(step, "IP314"):
+        with _telling(step):
             changed = calibration.calibrate(
                 model,
                 step.fn,
@@ -138,10 +149,10 @@ def _names(model: nn.Module, inventory: Inventory) -> dict[str, str]:
 
 
 @contextmanager
-def _telling(step: Step, code: str) -> Iterator[None]:
+def _telling(step: Step) -> Iterator[None]:
     """Raise what goes wrong in a step as a problem at its place in the policy."""
     try:
         yield
     except calibration.CalibrationError as error:
-        told = f"step {step.rule}: {step.call}: {error.message}"
-        raise InitPolicyError(Problem(code, told, error.hint, step.location)) from error
+        told = f"step {step.call}, {step.rule}: {error.message}"
+        raise InitPolicyError(Problem(error.code, told, error.hint, step.location)) from error

@@ -17,7 +17,18 @@ import typer
 
 import initpolicy
 from initpolicy.cli import inputs
-from initpolicy.cli.options import AsWhat, Kwarg, Model, Output, Policies, Seed, Var, app, reporting
+from initpolicy.cli.options import (
+    AsWhat,
+    Data,
+    Kwarg,
+    Model,
+    Output,
+    Policies,
+    Seed,
+    Var,
+    app,
+    reporting,
+)
 from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.report import machine, text
 
@@ -105,6 +116,7 @@ def apply(
     seed: Seed = None,
     var: Var = None,
     kwarg: Kwarg = None,
+    data: Data = None,
     out: Annotated[
         str | None, typer.Option(metavar="FILE", help="the safetensors file to write")
     ] = None,
@@ -136,7 +148,14 @@ def apply(
         shown = text.console(sys.stderr)
         total = 0 if quiet else _bytes(decided)
         with text.progress(total, shown) as progress:
-            initpolicy.apply(built, decided, draws=draws.value, threads=threads, progress=progress)
+            decided = initpolicy.apply(
+                built,
+                decided,
+                draws=draws.value,
+                data=inputs.batch(data),
+                threads=threads,
+                progress=progress,
+            )
         seconds = perf_counter() - start
         saved = None if file is None else (str(file), saving.save(built, decided, file))
         if output is Output.json:
@@ -185,13 +204,15 @@ def _decided(
 
 
 def _bytes(decided: Plan) -> int:
+    """What progress is told of in all: tensors that are filled, and once more what steps change."""
     import torch
 
     sizes: dict[str, int] = {}
-    for decision in decided.filled:
+    changed = [decided[name] for step in decided.steps for name in step.tensors]
+    for decision in (*decided.filled, *changed):
         if decision.dtype not in sizes:
             sizes[decision.dtype] = getattr(torch, decision.dtype).itemsize
-    return sum(decision.numel * sizes[decision.dtype] for decision in decided.filled)
+    return sum(one.numel * sizes[one.dtype] for one in (*decided.filled, *changed))
 
 
 @app.command()

@@ -156,4 +156,7 @@ def _decided(given: str, kind: Kind, with_: str | None, options: Options) -> Loc
 
 
 def _as_lock(side: Lock | Plan, digests: bool) -> Lock:
-    return side if isinstance(side, Lock) else lockfile.lock(side, digests=digests)
+    if isinstance(side, Lock):
+        return side
+    # Without their data, what steps make of them is not compared; laws and steps are.
+    return lockfile.lock(side, digests=digests and all(step.data for step in side.steps))

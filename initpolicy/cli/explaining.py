@@ -12,7 +12,7 @@ from initpolicy.plans import Decision, Plan
 from initpolicy.policy.glob import GlobError, NamePattern, suggest
 from initpolicy.problems import InitPolicyError, Problem
 
-Explained = tuple[Decision, Facts, "tuple[int, int] | None"]
+Explained = tuple[Decision, Facts, "tuple[int, int] | None", tuple[str, ...]]
 
 
 def explained(inputs: Inputs, seed: int | None, names: Sequence[str]) -> list[Explained]:
@@ -23,7 +23,10 @@ def explained(inputs: Inputs, seed: int | None, names: Sequence[str]) -> list[Ex
     lenient = replace(inputs, policy=replace(inputs.policy, uncovered="keep"))
     plan = lenient.plan(seed)
     inventory = read_model(inputs.model)
-    return [(decision, *_facts(inventory, decision.name)) for decision in _asked(plan, names)]
+    return [
+        (decision, *_facts(inventory, decision.name), plan.calibrated.get(decision.name, ()))
+        for decision in _asked(plan, names)
+    ]
 
 
 def _facts(inventory: Inventory, name: str) -> tuple[Facts, tuple[int, int] | None]:

@@ -89,6 +89,11 @@ def build(spec: str, kwargs: Sequence[str], device: Literal["meta", "cpu"]) -> n
             raise InitPolicyError(Problem("IP401", error.message, error.hint)) from error
 
 
+def batch(given: Sequence[str] | None) -> list[str] | str | None:
+    """What `--data` or `--input` names: one thing, or the arguments of a model in order."""
+    return given[0] if given and len(given) == 1 else list(given) if given else None
+
+
 def read_plan(file: str) -> Plan:
     """Read a plan that `initpolicy plan --output json` wrote."""
     from initpolicy.plans import Plan

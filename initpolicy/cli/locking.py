@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from initpolicy.cli import inputs
-from initpolicy.cli.options import AsWhat, Kwarg, Model, Output, Policies, Seed, Var, app, reporting
+from initpolicy.cli.options import (
+    AsWhat,
+    Data,
+    Kwarg,
+    Model,
+    Output,
+    Policies,
+    Seed,
+    Var,
+    app,
+    reporting,
+)
 from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.report import machine, text
 
@@ -31,6 +42,7 @@ def lock(
     seed: Seed = None,
     var: Var = None,
     kwarg: Kwarg = None,
+    data: Data = None,
     out: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="the lock; the policy's name with .lock by default"),
@@ -49,12 +61,14 @@ def lock(
 ) -> None:
     """Write what each tensor begins with into a file, to review what changes."""
     from initpolicy import lockfile
+    from initpolicy.application import told
     from initpolicy.report import changes, differences, findings
 
     with reporting(output) as cases:
         file = Path(out if out is not None else f"{Path(policy).stem}.lock")
         before = lockfile.read(file) if check else _present(file)
-        plan = inputs.read(model, policy, kwarg or [], var or [], device="meta").plan(seed)
+        read = inputs.read(model, policy, kwarg or [], var or [], device="meta")
+        plan = told(read.plan(seed), read.model, inputs.batch(data))
         if check and before is not None:
             digests = before.digests == "values"
         after = _drawn(plan, digests)

@@ -58,6 +58,14 @@ Kwarg = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="an argument of the model, as in TOML"),
 ]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="BATCH",
+        help="a batch for the policy's [[calibrate]] steps, such as file.py:function; several "
+        "times for several arguments",
+    ),
+]
 AsWhat = Annotated[
     Output, typer.Option(help="for people, or for programs; sarif, junit and github tell findings")
 ]

@@ -165,4 +165,6 @@ def _settings(before: Policy, after: Policy) -> tuple[Setting, ...]:
 def _values(policy: Policy) -> dict[str, str]:
     written = policy.to_dict()
     values = {"seed": str(policy.seed), "uncovered": policy.uncovered}
-    return values | {f"var {name}": _full(value) for name, value in written["vars"].items()}
+    values |= {f"var {name}": _full(value) for name, value in written["vars"].items()}
+    steps = enumerate(written.get("calibrate", ()), 1)
+    return values | {f"step {number}": _full(step) for number, step in steps}

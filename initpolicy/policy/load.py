@@ -297,6 +297,11 @@ class _Loading:
         except calibration.CalibrationError as error:
             self.error("IP111", error.message, error.hint, at("calibrate", index, "fn"))
             return None
+        texts = [item for item in known.parameters if item.is_number]
+        texts = [item.name for item in texts if isinstance(table.arguments.get(item.name), str)]
+        for name in texts:
+            told = f"`{name}` is a text, where a step takes a plain number"
+            self.error("IP112", told, "write the number", at("calibrate", index, name))
         for problem in known.check_arguments(table.arguments):
             where = at("calibrate", index, problem.argument)
             self.error("IP112", problem.message, problem.hint, where)

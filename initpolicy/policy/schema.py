@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from initpolicy import initializers
+from initpolicy import calibration, initializers
+from initpolicy.calibration import Calibration
 from initpolicy.initializers import Initializer
 from initpolicy.policy.document import Document
 from initpolicy.policy.names import COMMON_ARGUMENTS, RESERVED
@@ -50,6 +51,11 @@ def schema() -> Schema:
         "anyOf": [{"$ref": "#/$defs/Part"}, {"$ref": "#/$defs/ChunksTable"}],
     }
     del definitions["InitializerTable"]
+    common: Schema = definitions["CalibrateTable"]["properties"]
+    definitions["CalibrateTable"] = {
+        "description": "a step that needs data, after the draws",
+        "anyOf": [_step(calibration.get(name), common) for name in calibration.names()],
+    }
     definitions |= {_definition(initializer): _table(initializer) for initializer in known}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -96,6 +102,25 @@ def _part(known: list[Initializer]) -> Schema:
             {"enum": ["keep", *alone], "description": "an initializer alone, or keep"},
             *({"$ref": f"#/$defs/{_definition(initializer)}"} for initializer in known),
         ],
+    }
+
+
+def _step(step: Calibration, common: Schema) -> Schema:
+    """The table of one calibration: its arguments, which are plain values, and the selectors."""
+    properties = {**common, "fn": {"const": step.name}}
+    required = ["fn"]
+    for parameter in step.parameters:
+        schema = parameter.json_schema()
+        if parameter.is_number:
+            schema["type"] = "integer" if parameter.type is int else "number"
+        properties[parameter.name] = schema
+        required += [parameter.name] if parameter.required else []
+    return {
+        "type": "object",
+        "description": step.summary,
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
     }
 
 

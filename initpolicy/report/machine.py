@@ -51,12 +51,14 @@ def applied(decided: Plan, seconds: float, saved: tuple[str, int] | None) -> dic
     }
 
 
-def explanation(decision: Decision, facts: Facts, fans: tuple[int, int] | None) -> dict[str, Any]:
+def explanation(
+    decision: Decision, facts: Facts, fans: tuple[int, int] | None, steps: tuple[str, ...]
+) -> dict[str, Any]:
     """One tensor: what it is, what it begins with, and what every rule said of it."""
     known = {"shape": list(facts.shape), "numel": facts.numel, "ndim": facts.ndim}
     if fans is not None:
         known |= {"fan_in": fans[0], "fan_out": fans[1]}
-    return {**decision.to_json(), "facts": known}
+    return {**decision.to_json(), "facts": known, "steps": list(steps)}
 
 
 def policies(found: Iterable[tuple[str, Policy]]) -> list[dict[str, Any]]:

@@ -82,6 +82,7 @@ def plan(decided: Plan, to: Console) -> None:
         _print_table(table, to, width=_WITHOUT_WINDOW)
         to.print()
     to.print(f"It would fill {summary.totals(decided)}.", soft_wrap=True)
+    _print_steps(decided, to)
     room = summary.room(decided)
     if room:
         to.print(
@@ -119,6 +120,7 @@ def applied(decided: Plan, seconds: float, saved: tuple[str, int] | None, to: Co
         _print_table(table, to)
         to.print()
     to.print(f"Filled {summary.totals(decided)} in {seconds:.2f} s.", soft_wrap=True)
+    _print_steps(decided, to)
     _print_leftovers(decided, to)
     _print_warnings(decided.warnings, to)
     if saved is None:
@@ -132,7 +134,11 @@ def applied(decided: Plan, seconds: float, saved: tuple[str, int] | None, to: Co
 
 
 def explanation(
-    decision: Decision, facts: Facts, fans: tuple[int, int] | None, to: Console
+    decision: Decision,
+    facts: Facts,
+    fans: tuple[int, int] | None,
+    steps: tuple[str, ...],
+    to: Console,
 ) -> None:
     """One tensor: what it is, what it begins with, and what every rule said of it."""
     to.print(Text(one_line(decision.name), "bold"), soft_wrap=True)
@@ -152,6 +158,8 @@ def explanation(
     ]
     if decision.stream:
         rows.append(("drawn as", Text(one_line(decision.stream))))
+    if steps:
+        rows.append(("then", Text(", ".join(steps), "cyan")))
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         to.print(Text.assemble(f"  {label:<{width}}  ", value), soft_wrap=True)
@@ -244,6 +252,15 @@ def _print_title(decided: Plan, to: Console) -> None:
     if origin:
         to.print(Text(origin, "dim"), soft_wrap=True)
     to.print()
+
+
+def _print_steps(decided: Plan, to: Console) -> None:
+    for step in decided.steps:
+        place = (one_line(str(step.location)), "dim")
+        line = Text.assemble("Then ", (one_line(str(step)), "cyan"), "  ", place)
+        to.print(line, soft_wrap=True)
+        for result in step.results:
+            to.print(Text(f"  {one_line(result)}"), soft_wrap=True)
 
 
 def _print_leftovers(decided: Plan, to: Console) -> None:

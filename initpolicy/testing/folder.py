@@ -6,7 +6,8 @@ A policy names them in comments, one a line, from the folder of its file:
     #:model densenet.py:densenet { depths = [2, 2], growth_rate = 4 }
 
 After the model stand the arguments that it is built with, as a TOML table. `#:model none` says that
-there is none, for a policy that others extend. `#:needs timm` names libraries by which models are
+there is none, for a policy that others extend. `#:data 64,784` gives the batch for the policy's
+`[[calibrate]]` steps, as `--data` does: a shape, or `file.py:function`. `#:needs timm` names libraries by which models are
 built: where one is not installed, the policy is left out, with a warning.
 """
 
@@ -119,6 +120,8 @@ class _Said:
     none: bool = False
     """Whether it says that there is no model."""
     needs: dict[str, Location] = field(default_factory=dict[str, Location])
+    data: list[str] = field(default_factory=list[str])
+    """What the models are called with by the steps of the policy."""
 
 
 def check(place: str) -> Iterator[Tested]:
@@ -161,7 +164,7 @@ def check_policy(file: Path) -> Tested:
     examples: list[Example] = []
     used: set[Location] = set()
     for one in said.named:
-        example, plan = _check(policy, one, file.parent)
+        example, plan = _check(policy, one, file.parent, said.data)
         examples.append(example)
         if plan is not None:
             used |= {choice.location for decision in plan for choice in _choices(decision)}
@@ -193,11 +196,14 @@ def _unused(policy: Policy, used: set[Location]) -> Iterator[Problem]:
                 )
 
 
-def _check(policy: Policy, named: _Named, folder: Path) -> tuple[Example, Plan | None]:
+def _check(
+    policy: Policy, named: _Named, folder: Path, data: list[str]
+) -> tuple[Example, Plan | None]:
     plan = None
     try:
         model = _build(named, folder)
-        plan = initpolicy.apply(model, policy)
+        batch = [_placed(one, folder) for one in data]
+        plan = initpolicy.apply(model, policy, data=batch[0] if len(batch) == 1 else batch or None)
         problems = [*plan.warnings, *_differences(model, plan, named.location)]
     except InitPolicyError as error:
         problems = list(error.problems)
@@ -207,13 +213,17 @@ def _check(policy: Policy, named: _Named, folder: Path) -> tuple[Example, Plan |
 
 
 def _build(named: _Named, folder: Path) -> nn.Module:
-    source, _, name = named.spec.rpartition(":")
-    spec = f"{folder / source}:{name}" if source.endswith(".py") else named.spec
     try:
-        return load_model(spec, named.kwargs)
+        return load_model(_placed(named.spec, folder), named.kwargs)
     except ModelError as error:
         problem = Problem("IP401", error.message, error.hint, named.location)
         raise InitPolicyError(problem) from error
+
+
+def _placed(spec: str, folder: Path) -> str:
+    """What is in a file, with the folder in which the file is."""
+    source, _, name = spec.rpartition(":")
+    return f"{folder / source}:{name}" if source.endswith(".py") else spec
 
 
 def _differences(model: nn.Module, plan: Plan, location: Location) -> Iterator[Problem]:
@@ -240,9 +250,14 @@ def _read(file: Path) -> _Said:
         elif word == "needs":
             message = f"`{line.strip()}` names no library"
             problems.append(Problem("IP567", message, "write `#:needs timm`, one a line", location))
+        elif word == "data" and said:
+            read.data.append(said)
+        elif word == "data":
+            message, hint = "`#:data` names no batch", "write `#:data 64,784`, or a function"
+            problems.append(Problem("IP567", message, hint, location))
         elif word != "model":
             # Editors have directives of their own, `#:schema` among them.
-            meant = suggest(word, ["model", "needs", "schema"], n=1)
+            meant = suggest(word, ["model", "data", "needs", "schema"], n=1)
             if meant and meant != ["schema"]:
                 message, hint = f"`#:{word}` means nothing here", f"did you mean `#:{meant[0]}`?"
                 problems.append(Problem("IP567", message, hint, location))
