@@ -1,7 +1,7 @@
 """Steps that need data, after the draws: names with arguments that change layers in order.
 
 >>> names()
-('lsuv',)
+('autoencoder', 'lsuv', 'weight_norm_data')
 """
 
 from initpolicy.calibration.calibrate import Changed, calibrate, changes, check, rehearse

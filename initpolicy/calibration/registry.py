@@ -7,15 +7,17 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
+from initpolicy.calibration.autoencoder import autoencoder
 from initpolicy.calibration.errors import CalibrationError
 from initpolicy.calibration.lsuv import lsuv
 from initpolicy.calibration.step import Calibration, Done
+from initpolicy.calibration.weight_norm import weight_norm_data
 from initpolicy.initializers.initializer import suggestion
 
 GROUP = "initpolicy.calibrations"
 """The entry-point group under which a package names functions that change a layer."""
 
-_BUILT_IN = {function.__name__: function for function in (lsuv,)}
+_BUILT_IN = {function.__name__: function for function in (autoencoder, lsuv, weight_norm_data)}
 
 
 def names() -> tuple[str, ...]:

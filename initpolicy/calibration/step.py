@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from initpolicy.calibration.errors import CalibrationError
-from initpolicy.calibration.weights import Tunable, find
+from initpolicy.calibration.weights import Tunable, find, wide
 from initpolicy.field import Stream
 from initpolicy.initializers.initializer import (
     ArgumentProblem,
@@ -91,8 +90,7 @@ class Layer:
                 hint="leave it out",
                 code="IP772",
             )
-        exact = self.output.dtype in (torch.float32, torch.float64)
-        return self.output.detach() if exact else self.output.detach().float()
+        return self.output.detach().to(wide(self.output.dtype))
 
 
 Changes = Callable[[nn.Module], tuple[str, ...]]

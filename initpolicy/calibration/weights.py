@@ -52,10 +52,10 @@ class Tunable:
         magnitude = self._magnitude()
         if magnitude is not None and _fits(factor, magnitude):
             with torch.no_grad():
-                magnitude.mul_(factor.to(magnitude.dtype))
+                magnitude.copy_(_product(magnitude, factor))
             self.refresh(seed)
         else:
-            self.write(self.values() * factor.to(self.values().dtype), seed)
+            self.write(_product(self.values(), factor), seed)
 
     def refresh(self, seed: int) -> None:
         """Renew what a module computed from the tensors and keeps, after they have changed."""
@@ -67,8 +67,23 @@ class Tunable:
         held = self._held
         if isinstance(held, WeightNormed):
             return held.tensors[0]
-        alone = isinstance(held, Parametrized) and len(held.functions) == 1
-        return held.tensors[0] if alone and held.how == "weight norm" else None
+        if isinstance(held, Parametrized) and (len(held.functions), held.how) == (1, "weight norm"):
+            return held.tensors[0]
+        return None
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type to calculate in: float64, or float32 for shorter types.
+
+    >>> wide(torch.bfloat16)
+    torch.float32
+    """
+    return dtype if dtype == torch.float64 else torch.float32
+
+
+def _product(values: Tensor, factor: Tensor) -> Tensor:
+    exact = wide(values.dtype)
+    return (values.to(exact) * factor.to(values.device, exact)).to(values.dtype)
 
 
 def _fits(factor: Tensor, magnitude: Tensor) -> bool:
