@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import cast
@@ -142,14 +142,15 @@ def _shares(progress: Progress, share: int) -> Progress:
 
 def _names(model: nn.Module, inventory: Inventory) -> dict[str, str]:
     """The names that the model's own `named_modules` has for the canonical ones."""
-    own = {id(module): name for name, module in model.named_modules()}
+    modules = cast("Iterable[tuple[str, nn.Module]]", model.named_modules())
+    own = {id(module): name for name, module in modules}
     return {
         name: own[id(module)] for name, module in inventory.named_modules() if id(module) in own
     }
 
 
 @contextmanager
-def _telling(step: Step) -> Iterator[None]:
+def _telling(step: Step) -> Generator[None, None, None]:
     """Raise what goes wrong in a step as a problem at its place in the policy."""
     try:
         yield

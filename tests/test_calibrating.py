@@ -1,0 +1,430 @@
+"""`[[calibrate]]`: what policies may say, what is recorded, and what happens in a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from distributed import run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from typer.testing import CliRunner
+
+import initpolicy
+from initpolicy import InitPolicyError, lockfile
+from initpolicy.cli.app import app
+from initpolicy.plans import Plan
+from initpolicy.policy import parse
+
+LINEAR = """
+format = 1
+[[rule]]
+type = "Linear"
+init.weight = "orthogonal"
+init.bias = 0
+"""
+
+LSUV = (
+    LINEAR
+    + """
+[[calibrate]]
+fn = "lsuv"
+type = "Linear"
+tolerance = 0.01
+note = "unit variance"
+"""
+)
+
+
+def policy(text: str = LSUV):
+    return parse(text, "x.toml")
+
+
+def chain(device: str = "cpu") -> nn.Sequential:
+    layers = [nn.Linear(12, 20, device=device), nn.Tanh()]
+    for _ in range(3):
+        layers += [nn.Linear(20, 20, device=device), nn.Tanh()]
+    return nn.Sequential(*layers)
+
+
+def batch(examples: int = 64) -> torch.Tensor:
+    return torch.randn(examples, 12, generator=torch.Generator().manual_seed(0)) * 3
+
+
+def said(model, given, **options) -> str:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.apply(model, given, **options)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    return str(caught.value)
+
+
+def variances(model: nn.Sequential, data: torch.Tensor) -> list[float]:
+    found = []
+    with torch.no_grad():
+        for layer in model:
+            data = layer(data)
+            if isinstance(layer, nn.Linear):
+                found.append(float(data.var()))
+    return found
+
+
+def test_a_policy_says_a_step_and_apply_carries_it_out() -> None:
+    model = chain()
+    plan = initpolicy.apply(model, policy(), data=batch())
+    assert all(abs(variance - 1) < 0.01 for variance in variances(model, batch()))
+    (step,) = plan.steps
+    assert (step.fn, step.arguments, step.rule) == (
+        "lsuv",
+        (("tolerance", 0.01),),
+        '"unit variance"',
+    )
+    assert str(step.location) == "x.toml:8"
+    assert step.layers == ("0", "2", "4", "6")
+    assert step.tensors == ("0.weight", "2.weight", "4.weight", "6.weight")
+    assert [line.partition(":")[0] for line in step.results] == list(step.layers)
+
+
+def test_only_the_scale_of_what_was_drawn_is_changed() -> None:
+    drawn, calibrated = chain(), chain()
+    initpolicy.apply(drawn, policy(LINEAR))
+    initpolicy.apply(calibrated, policy(), data=batch())
+    for one, other in zip(drawn.parameters(), calibrated.parameters(), strict=True):
+        if one.ndim == 1:
+            assert torch.equal(one, other)
+        else:
+            ratio = (other / one).flatten()
+            assert torch.allclose(ratio, ratio[0].expand_as(ratio), rtol=1e-5)
+
+
+def test_the_same_data_and_seed_give_the_same_values_and_others_do_not() -> None:
+    def values(data, seed=0):
+        model = chain()
+        torch.manual_seed(seed + 7)
+        state = torch.get_rng_state()
+        plan = initpolicy.apply(model, policy(), data=data, seed=seed)
+        assert torch.equal(torch.get_rng_state(), state)
+        return initpolicy.digest(model), plan.steps[0].data
+
+    assert values(batch()) == values(batch())
+    assert values(batch()) == values(lambda: batch())
+    assert values(batch())[1] != values(2 * batch())[1]
+    assert values(batch())[0] != values(2 * batch())[0]
+    assert values(batch())[0] != values(batch(), seed=1)[0]
+    assert values(batch())[1] == values(batch(), seed=1)[1]
+
+
+def test_a_meta_model_is_calibrated_when_it_has_memory() -> None:
+    here, there = chain(), chain("meta")
+    initpolicy.apply(here, policy(), data=batch())
+    initpolicy.apply(there, policy(), data=batch(), device="cpu")
+    assert initpolicy.digest(here) == initpolicy.digest(there)
+
+
+def test_steps_follow_each_other_and_those_of_extended_policies_come_first(tmp_path) -> None:
+    (tmp_path / "below.toml").write_text(LSUV)
+    above = tmp_path / "above.toml"
+    above.write_text(
+        'format = 1\nextends = ["below.toml"]\n[[calibrate]]\nfn = "weight_norm_data"\nname = "6"\n'
+    )
+    model = chain()
+    plan = initpolicy.apply(model, above, data=batch())
+    assert [step.fn for step in plan.steps] == ["lsuv", "weight_norm_data"]
+    assert plan.calibrated["6.weight"] == ("lsuv", "weight_norm_data")
+    assert plan.calibrated["6.bias"] == ("weight_norm_data",)
+    last = model[:7](batch())
+    assert torch.allclose(last.mean(0), torch.zeros(20), atol=1e-4)
+    assert torch.allclose(last.std(0, correction=0), torch.ones(20), atol=1e-2)
+
+
+def test_wrapped_models_have_the_same_names_and_values() -> None:
+    plain = chain()
+    wrapped = nn.DataParallel(chain())
+    first = initpolicy.apply(plain, policy(), data=batch())
+    second = initpolicy.apply(wrapped, policy(), data=batch())
+    assert first.steps == second.steps
+    assert initpolicy.digest(plain) == initpolicy.digest(wrapped)
+
+
+def test_without_data_nothing_is_written() -> None:
+    assert said(chain(), policy()) == (
+        "x.toml:8: IP311 the step lsuv(tolerance=0.01) needs data; give it a batch, "
+        "`initpolicy.apply(model, policy, data=...)`"
+    )
+    meta = chain("meta")
+    with pytest.raises(InitPolicyError, match="IP311"):
+        initpolicy.apply(meta, policy(), device="cpu")
+    assert all(tensor.is_meta for tensor in meta.parameters())
+
+
+def test_data_that_do_not_fit_are_found_before_anything_is_written() -> None:
+    told = said(chain(), policy(), data=batch()[:, :5])
+    assert told.startswith('x.toml:8: IP773 step lsuv(tolerance=0.01), "unit variance": the model')
+    meta = chain("meta")
+    with pytest.raises(InitPolicyError, match="IP773"):
+        initpolicy.apply(meta, policy(), data=batch()[:, :5], device="cpu")
+    assert all(tensor.is_meta for tensor in meta.parameters())
+
+
+def test_a_step_that_fails_leaves_the_draws() -> None:
+    drawn, failed = chain(), chain()
+    initpolicy.apply(drawn, policy(LINEAR))
+    with pytest.raises(InitPolicyError, match="IP774 step lsuv"):
+        initpolicy.apply(failed, policy(), data=torch.zeros(8, 12))
+    assert initpolicy.digest(drawn) == initpolicy.digest(failed)
+
+
+def test_data_that_no_step_needs_do_no_harm() -> None:
+    one, other = chain(), chain()
+    assert initpolicy.apply(one, policy(LINEAR), data=batch()) == initpolicy.apply(
+        other, policy(LINEAR)
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (
+            'fn = "lsvu"',
+            "x.toml:9: IP111 there is no step `lsvu`; did you mean `lsuv`?",
+        ),
+        (
+            'fn = "lsuv"\ntolerence = 1',
+            "x.toml:10: IP112 lsuv has no argument `tolerence`; it accepts tolerance, iterations; "
+            "did you mean `tolerance`?",
+        ),
+        (
+            'fn = "lsuv"\ntolerance = "0.1"',
+            "x.toml:10: IP112 `tolerance` is a text, where a step takes a plain number; write the "
+            "number",
+        ),
+        (
+            'fn = "lsuv"\niterations = 0',
+            "x.toml:10: IP112 `iterations` must be 1 or more, not 0",
+        ),
+        ('fn = "lsuv"\ntype = "["', "x.toml:10: IP106 "),
+        ('type = "Linear"', "x.toml:8: IP103 `calibrate[0]` has no `fn`; write `fn = ...` in it"),
+        ("fn = 1", "x.toml:9: IP103 `fn` is 1; input should be a valid string"),
+    ],
+)
+def test_what_is_wrong_with_a_step_is_said_with_its_line(table: str, told: str) -> None:
+    with pytest.raises(InitPolicyError) as caught:
+        policy(f"{LINEAR}\n[[calibrate]]\n{table}\n")
+    assert len(caught.value.problems) == 1
+    assert str(caught.value).startswith(told)
+
+
+def test_a_step_must_find_a_layer() -> None:
+    def planned(selectors: str):
+        return initpolicy.plan(
+            chain(), policy(f'{LINEAR}\n[[calibrate]]\nfn = "lsuv"\n{selectors}\n')
+        )
+
+    with pytest.raises(InitPolicyError) as caught:
+        planned('type = "Conv2d"')
+    assert str(caught.value) == (
+        "x.toml:8: IP221 step type Conv2d: lsuv finds no layer: no module matches all of its "
+        "selectors; mend its selectors, or write `optional = true` in it"
+    )
+    with pytest.raises(InitPolicyError) as caught:
+        planned('type = "Tanh"')
+    assert "the selected modules are Tanh, and it changes none of them" in str(caught.value)
+    assert planned('type = "Tanh"\noptional = true').steps == ()
+    assert planned("").steps[0].layers == ("0", "2", "4", "6")
+    assert planned('name = ["*", "!4"]').steps[0].layers == ("0", "2", "6")
+
+
+def test_plans_survive_the_way_to_json() -> None:
+    for plan in (
+        initpolicy.plan(chain(), policy()),
+        initpolicy.apply(chain(), policy(), data=batch()),
+    ):
+        again = Plan.from_json(json.dumps(plan.to_json()))
+        assert again == plan
+        model = chain()
+        initpolicy.apply(model, again, data=batch())
+        assert all(abs(variance - 1) < 0.01 for variance in variances(model, batch()))
+    data = initpolicy.plan(chain(), policy()).to_json()
+    data["steps"][0]["tensors"] = ["7.weight"]
+    with pytest.raises(InitPolicyError, match=r"lsuv changes 7\.weight, which the plan lacks"):
+        Plan.from_json(data)
+    data["steps"][0] = {**data["steps"][0], "tensors": [], "arguments": {"rate": 1}}
+    with pytest.raises(InitPolicyError, match="lsuv has no argument `rate`"):
+        Plan.from_json(data)
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"fn": st.sampled_from(["lsuv", "weight_norm_data"])},
+            optional={
+                "type": st.sampled_from(["Linear", "*"]),
+                "name": st.sampled_from(["2", "*"]),
+                "optional": st.booleans(),
+                "note": st.text(max_size=5),
+            },
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_a_policy_written_and_read_again_is_the_same(tables) -> None:
+    tomlkit = pytest.importorskip("tomlkit")
+    text = LINEAR + "\n" + tomlkit.dumps({"calibrate": tables})
+    first = policy(text)
+    assert len(first.calibrate) == len(tables)
+    assert policy(tomlkit.dumps(first.to_dict())) == first
+
+
+def test_verification_does_not_judge_what_data_made() -> None:
+    model = chain()
+    plan = initpolicy.apply(model, policy(), data=batch())
+    for exact in (True, False):
+        verdict = initpolicy.verify(model, plan, exact=exact)
+        assert verdict.ok
+        left = {one.name: one.reason for one in verdict.tensors if one.how == "not judged"}
+        assert left == dict.fromkeys(
+            plan.steps[0].tensors, "not judged, because lsuv makes its values of data"
+        )
+    with torch.no_grad():
+        model[0].bias[3] = 1
+    assert [one.name for one in initpolicy.verify(model, plan).findings] == ["0.bias"]
+
+
+def test_a_lock_records_the_step_and_its_data() -> None:
+    plan = initpolicy.apply(chain(), policy(), data=batch())
+    lock = lockfile.lock(plan)
+    text = lockfile.write(lock)
+    assert lockfile.parse(text) == lock
+    lines = text.splitlines()
+    assert (
+        f'step 1 = "lsuv(tolerance=0.01)"  by "unit variance"  data {plan.steps[0].data}' in lines
+    )
+    assert any(
+        line.endswith("by 'type Linear'  then lsuv  rounding") and line.startswith("0.weight")
+        for line in lines
+    )
+    other = lockfile.lock(initpolicy.apply(chain(), policy(), data=2 * batch()))
+    (changed,) = lockfile.differences(lock, other).settings
+    assert changed.name == "step 1"
+    without = lockfile.lock(initpolicy.plan(chain(), policy(LINEAR)))
+    assert {one.name for one in lockfile.differences(lock, without).changes} == set(
+        plan.steps[0].tensors
+    )
+    with pytest.raises(InitPolicyError) as caught:
+        lockfile.lock(initpolicy.plan(chain(), policy()))
+    assert str(caught.value) == (
+        "x.toml:8: IP311 the plan has steps whose data a lock tells apart: lsuv(tolerance=0.01); "
+        "give the data, `initpolicy lock MODEL POLICY --data file.py:function`, or write the lock "
+        "without digests, `--no-digests`"
+    )
+    bare = lockfile.lock(initpolicy.plan(chain(), policy()), digests=False)
+    assert lockfile.parse(lockfile.write(bare)) == bare
+
+
+def test_what_has_no_model_says_so(tmp_path: Path) -> None:
+    plan = initpolicy.plan(chain(), policy())
+    for act in (
+        lambda: initpolicy.materialize(plan, tmp_path / "out"),
+        lambda: initpolicy.fill(plan, {}),
+    ):
+        with pytest.raises(InitPolicyError) as caught:
+            act()
+        assert str(caught.value) == (
+            "x.toml:8: IP315 the plan has steps that run the model on data: lsuv(tolerance=0.01); "
+            "initialize a model with `initpolicy.apply(model, policy, data=...)`, and save it"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+MODEL = """
+import torch
+from torch import nn
+
+def chain():
+    return nn.Sequential(nn.Linear(12, 20), nn.Tanh(), nn.Linear(20, 20))
+
+def batch():
+    return torch.randn(64, 12, generator=torch.Generator().manual_seed(0))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(MODEL)
+    Path("lsuv.toml").write_text(LSUV)
+    return tmp_path
+
+
+def command(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_commands_take_data() -> None:
+    shown = command("plan", "net.py:chain", "lsuv.toml")
+    assert shown.exit_code == 0
+    assert "Then lsuv(tolerance=0.01) of 2 layers  lsuv.toml:8" in shown.stdout
+    refused = command("apply", "net.py:chain", "lsuv.toml", "--out", "net.safetensors")
+    assert refused.exit_code == 2
+    assert "IP311 the step lsuv(tolerance=0.01) needs data" in refused.stderr
+    assert not Path("net.safetensors").exists()
+    done = command(
+        "apply", "net.py:chain", "lsuv.toml", "--data", "net.py:batch", "--out", "net.safetensors"
+    )
+    assert done.exit_code == 0
+    assert "\n  2: std " in done.stdout
+    again = command("apply", "net.py:chain", "lsuv.toml", "--data", "64,12", "--output", "json")
+    assert json.loads(again.stdout)["plan"]["steps"][0]["results"]
+    explained = command("explain", "net.py:chain", "lsuv.toml", "2.weight")
+    assert "then       lsuv" in explained.stdout
+    assert (
+        command("verify", "net.safetensors", "lsuv.toml", "--model", "net.py:chain").exit_code == 0
+    )
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_lock_is_written_and_checked_with_data() -> None:
+    refused = command("lock", "net.py:chain", "lsuv.toml")
+    assert (refused.exit_code, "IP311" in refused.stderr) == (2, True)
+    data = ("--data", "net.py:batch")
+    assert command("lock", "net.py:chain", "lsuv.toml", *data).exit_code == 0
+    assert command("lock", "net.py:chain", "lsuv.toml", *data, "--check").exit_code == 0
+    other = command("lock", "net.py:chain", "lsuv.toml", "--data", "64,12", "--check")
+    assert (other.exit_code, "step 1" in other.stdout) == (1, True)
+    assert command("diff", "lsuv.lock", "lsuv.toml", "net.py:chain").exit_code == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_of_policies_names_its_data() -> None:
+    Path("lsuv.toml").write_text("#:model net.py:chain\n" + LSUV)
+    assert "IP311" in command("test", "lsuv.toml").stdout
+    Path("lsuv.toml").write_text("#:model net.py:chain\n#:data net.py:batch\n" + LSUV)
+    done = command("test", "lsuv.toml")
+    assert done.exit_code == 0, done.stdout
+
+
+def sharded(rank: int) -> str:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    model = chain()
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    before = [p.to_local().clone() for p in model.parameters()]
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.apply(model, policy(), data=batch())
+    assert all(
+        torch.equal(p.to_local(), old) for p, old in zip(model.parameters(), before, strict=True)
+    )
+    return str(caught.value)
+
+
+def test_a_sharded_model_is_refused_on_every_rank() -> None:
+    first, second = run(sharded, 2)
+    assert first == second
+    assert "IP775" in first
