@@ -28,6 +28,8 @@ class Limit(NamedTuple):
 
     fits: Callable[[float], bool]
     text: str
+    schema: Mapping[str, float]
+    """The same in JSON Schema."""
 
 
 def _is_positive(value: float) -> bool:
@@ -42,9 +44,9 @@ def _is_share(value: float) -> bool:
     return 0 <= value < 1
 
 
-POSITIVE = Limit(_is_positive, "greater than 0")
-COUNT = Limit(_is_count, "1 or more")
-SHARE = Limit(_is_share, "0 or more and less than 1")
+POSITIVE = Limit(_is_positive, "greater than 0", {"exclusiveMinimum": 0})
+COUNT = Limit(_is_count, "1 or more", {"minimum": 1})
+SHARE = Limit(_is_share, "0 or more and less than 1", {"minimum": 0, "exclusiveMaximum": 1})
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,8 @@ def _step(step: Calibration, common: Schema) -> Schema:
         schema = parameter.json_schema()
         if parameter.is_number:
             schema["type"] = "integer" if parameter.type is int else "number"
+        if parameter.name in step.limits:
+            schema |= step.limits[parameter.name].schema
         properties[parameter.name] = schema
         required += [parameter.name] if parameter.required else []
     return {
