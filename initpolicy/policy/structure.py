@@ -75,8 +75,8 @@ def structure(
             message = detail["msg"][0].lower() + detail["msg"][1:]
             told = f"`{_dotted(path)}` is {shown(detail['input'])}"
             # Without the key that says what kind of value it is, the rest says nothing.
-            step = path[:1] == ("calibrate",)
-            kind = (len(path) > 4 or step) and path[-1] in ("fn", "chunks", "recompute")
+            kind = path[-1:] in (("fn",), ("chunks",), ("recompute",))
+            kind = kind and (len(path) > 4 or path[:1] == ("calibrate",))
             yield Problem("IP103", told, message, place), path[:-1] if kind else path
 
 

@@ -14,7 +14,7 @@ import tomlkit
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from initpolicy import initializers
+from initpolicy import calibration, initializers
 from initpolicy.policy import builtins, parse
 from initpolicy.policy.load import builtin_folder, tomllib
 from initpolicy.policy.names import COMMON_ARGUMENTS, RESERVED
@@ -126,6 +126,29 @@ rules = st.sampled_from(["init", "buffer"]).flatmap(
         needed,
     )
 )
+
+
+def step(name: str) -> st.SearchStrategy[Any]:
+    parameters = calibration.get(name).parameters
+    limits = calibration.get(name).limits
+    fields = {
+        item.name: st.sampled_from([1, 2, 0.5] if item.type is float else [1, 2])
+        if item.is_number
+        else argument(item)
+        for item in parameters
+        if item.name not in limits or "exclusiveMaximum" not in limits[item.name].schema
+    }
+    common = {
+        "type": selectors(type_globs),
+        "name": selectors(name_globs),
+        "within": selectors(type_globs),
+        "optional": st.booleans(),
+        "note": texts,
+    }
+    return tables({"fn": st.just(name), **fields, **common}, "fn")
+
+
+steps = st.sampled_from(calibration.names()).flatmap(step)
 names = st.from_regex("[A-Za-z][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
     lambda name: name not in RESERVED
 )
@@ -145,6 +168,7 @@ documents = tables(
         "uncovered": st.sampled_from(["error", "warn", "keep"]),
         "vars": st.dictionaries(names, variables, max_size=3),
         "rule": st.lists(rules, max_size=3),
+        "calibrate": st.lists(steps, max_size=2),
     },
     "format",
 )
@@ -154,6 +178,7 @@ documents = tables(
 FOREIGN: list[Any] = [True, False, -1, 0, 2.5, date(2020, 1, 1)]
 FOREIGN += ["x", "keep", "normal", "sparse", "nonsense", [], ["x"], [3], [[]], {}, {"default": 1}]
 FOREIGN += [{"fn": "normal"}, {"fn": "keep"}, {"fn": 3}, {"fn": "normal", "std": True}]
+FOREIGN += [{"fn": "lsuv"}, {"fn": "lsuv", "tolerance": "0.1"}, {"fn": "lsuv", "where": "1"}]
 FOREIGN += [{"recompute": "constructor"}, {"recompute": "x"}, {"recompute": 3}]
 FOREIGN += [{"count": "x"}, {"attr": "x"}, {"attr": "x", "count": "x"}]
 foreign = st.sampled_from(FOREIGN)
