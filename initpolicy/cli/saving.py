@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from initpolicy.plans import Plan
 
 
-def check(target: str) -> Path:
+def check(target: str, example: str = "model.safetensors") -> Path:
     """The file that `--out` names; raises at once if it could not be written in the end."""
     file = Path(target)
     if file.is_dir() or not file.name:
-        raise _problem(target, "it is a folder", f"write --out {file / 'model.safetensors'}")
+        raise unwritable(target, "it is a folder", f"write --out {file / example}")
     if file.exists() and not file.is_file():
-        raise _problem(target, "it is no ordinary file", "name another")
+        raise unwritable(target, "it is no ordinary file", "name another")
     folder = file.resolve().parent
     if not folder.is_dir():
-        raise _problem(target, f"there is no folder {file.parent}", "make it first")
+        raise unwritable(target, f"there is no folder {file.parent}", "make it first")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise _problem(target, f"the folder {file.parent} is not writable", "name another")
+        raise unwritable(target, f"the folder {file.parent} is not writable", "name another")
     return file
 
 
@@ -50,7 +50,7 @@ def save(model: nn.Module, plan: Plan, file: Path) -> int:
     tensors, names = _tensors(model, plan)
     for name, tensor in tensors.items():
         if tensor.dtype not in TYPES:
-            raise _problem(str(file), f"safetensors cannot hold {tensor.dtype} ({name})")
+            raise unwritable(str(file), f"safetensors cannot hold {tensor.dtype} ({name})")
     entries = ordered(
         Entry(name, tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()
     )
@@ -65,9 +65,9 @@ def save(model: nn.Module, plan: Plan, file: Path) -> int:
                 offset += entry.size
         return target.stat().st_size
     except OSError as error:
-        raise _problem(str(file), error.strerror or str(error)) from error
+        raise unwritable(str(file), error.strerror or str(error)) from error
     except (RuntimeError, TypeError, ValueError) as error:  # such as a tensor without memory
-        raise _problem(str(file), str(error) or type(error).__name__) from error
+        raise unwritable(str(file), str(error) or type(error).__name__) from error
 
 
 def _tensors(model: nn.Module, plan: Plan) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -107,5 +107,6 @@ def _view(tensor: Tensor) -> Hashable:
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
-def _problem(file: str, reason: str, hint: str = "") -> InitPolicyError:
+def unwritable(file: str, reason: str, hint: str = "") -> InitPolicyError:
+    """The error of a file that cannot be written."""
     return InitPolicyError(Problem("IP403", f"{file} cannot be written: {reason}", hint))

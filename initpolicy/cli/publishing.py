@@ -1,0 +1,144 @@
+"""`initpolicy report`: all that is known of how a model begins, as one page of HTML."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import initpolicy
+from initpolicy.cli import inputs, saving
+from initpolicy.cli.options import AsWhat, Kwarg, Model, Output, Policies, Seed, Var, app, reporting
+from initpolicy.problems import InitPolicyError, Problem
+from initpolicy.report import findings, machine, text
+from initpolicy.report.summary import count, in_bytes
+
+if TYPE_CHECKING:
+    from initpolicy.plans import Plan
+    from initpolicy.report.page import Report
+
+FOUND = 1
+_UNCOVERED = "IP201"
+
+
+@app.command()
+def report(
+    model: Model,
+    policy: Policies,
+    out: Annotated[str, typer.Option(metavar="FILE", help="the page to write, such as report.html")],
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SHAPE|CALLABLE", help="probe the model too, as `initpolicy probe` does"
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(metavar="N", help="how many seeds are probed")] = 3,
+    seed: Seed = None,
+    var: Var = None,
+    kwarg: Kwarg = None,
+    output: AsWhat = Output.text,
+) -> None:
+    """Write a page of HTML on coverage, rules, values, signals and findings; exit with 1 if any."""
+    with reporting(output) as cases:
+        import torch
+
+        attempts = inputs.Attempts([])
+        file = attempts.of(saving.check, out, "report.html")
+        torch.manual_seed(seed or 0)  # pyright: ignore[reportUnknownMemberType]
+        device = "cpu" if input else "meta"
+        read = inputs.read(
+            model, policy, kwarg or [], var or [], device=device, attempts=attempts
+        )
+        assert file is not None
+        with redirect_stdout(sys.stderr):  # what the model prints is no part of a report
+            made = _made(model, read, seed, input, draws, file)
+        size = _write(made, file)
+        cases += findings.of_plan(made.plan)
+        cases.append(findings.of_problems(policy, made.uncovered))
+        cases.append(findings.of_problems(policy, [one.problem for one in made.advice.findings]))
+        if made.probe is not None:
+            cases += findings.of_probe(made.probe)
+        if output is Output.json:
+            told = {"ok": made.ok, "findings": made.findings, "file": str(file), "bytes": size}
+            machine.write(told, sys.stdout)
+        else:
+            found = count(made.findings, "finding") if made.findings else "nothing found"
+            text.raw(f"Wrote {file}, {in_bytes(size)}: {found}.", text.console(sys.stdout))
+    if not made.ok:
+        raise typer.Exit(FOUND)
+
+
+def _made(
+    model: str,
+    read: inputs.Inputs,
+    seed: int | None,
+    input: list[str] | None,
+    draws: int,
+    file: Path,
+) -> Report:
+    """Look at the model in every way that the page tells of."""
+    import torch
+
+    from initpolicy.field import DRAW_VERSION
+    from initpolicy.model import read as read_model
+    from initpolicy.report.page import Report
+
+    read, uncovered = _lenient(read, seed)
+    plan = read.plan(seed)
+    given: dict[str, Any] = {"seed": seed, "vars": read.variables}
+    advice = initpolicy.lint(read.model, read.policy, **given)
+    probe = None
+    digest = ""
+    if input:
+        batch = input[0] if len(input) == 1 else input
+        probe = initpolicy.probe(read.model, read.policy, input=batch, draws=draws, **given)
+        digest = _digest(read, plan)
+    classes = {entry.name: type(entry.module).__name__ for entry in read_model(read.model).modules}
+    versions = {
+        "initpolicy": initpolicy.__version__,
+        "draws": f"version {DRAW_VERSION}",
+        "torch": torch.__version__.partition("+")[0],
+    }
+    return Report(
+        model, plan, advice, classes, uncovered, probe, digest, versions, file.resolve().parent
+    )
+
+
+def _lenient(
+    read: inputs.Inputs, seed: int | None
+) -> tuple[inputs.Inputs, tuple[Problem, ...]]:
+    """The same inputs; where tensors are uncovered, with a policy that lets them be so."""
+    try:
+        read.plan(seed)
+    except InitPolicyError as error:
+        if any(problem.code != _UNCOVERED for problem in error.problems):
+            raise
+        policy = replace(read.policy, uncovered="keep")
+        return replace(read, policy=policy), error.problems
+    return read, ()
+
+
+def _digest(read: inputs.Inputs, plan: Plan) -> str:
+    """One hash of all values; none if some are not the policy's."""
+    if len(plan.given) < len(plan.decisions):
+        return ""
+    initpolicy.apply(read.model, plan)
+    return initpolicy.digest(read.model)
+
+
+def _write(made: Report, file: Path) -> int:
+    """Write the page, which replaces what was there when it is complete; gives its bytes."""
+    from initpolicy.materialization.replacing import replacing
+    from initpolicy.report.page import document
+
+    content = document(made).encode("utf-8")
+    try:
+        with replacing(file.resolve()) as written:
+            written.write(0, content)
+    except OSError as error:
+        raise saving.unwritable(str(file), error.strerror or str(error)) from error
+    return len(content)

@@ -1,0 +1,116 @@
+"""Coverage as the tree of modules: what each tensor begins as, and what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from initpolicy.plans import Decision
+from initpolicy.report.page.content import Report
+from initpolicy.report.page.markup import Markup, code, details, join, table, tag
+from initpolicy.report.page.tree import Branch, Tensors, tree
+from initpolicy.report.summary import count, ranged
+
+_OPEN = 24
+"""Branches that are open at once."""
+
+
+def section(report: Report) -> Markup:
+    """The tree, and what is left as it is."""
+    root = tree(report.plan, report.classes)
+    parts = [
+        tag("p", _told(report)),
+        _left(report),
+        tag("div", _branch(root, report, 0), class_="tree"),
+    ]
+    return join(parts)
+
+
+def _told(report: Report) -> str:
+    return (
+        "Every module that has tensors. A run of like modules is one line, and numbers that differ "
+        "between them are ranges."
+        if report.plan.decisions
+        else "The model has no tensors."
+    )
+
+
+def _left(report: Report) -> Markup | None:
+    if not report.leftovers:
+        return tag("p", "Every tensor gets its values from the policy.", class_="yes")
+    rows = [
+        [
+            join([code(name) for name in one.names], ", "),
+            code(one.module_type),
+            f"{len(one.decisions):,}",
+            tag("span", _reason(one.rule), class_="kept" if one.rule else "uncovered"),
+        ]
+        for one in report.leftovers
+    ]
+    heads = ["tensors", "of", "number", "why"]
+    return table("Tensors that are left as they are", heads, rows, numbers=(2,))
+
+
+def _reason(rule: str | None) -> str:
+    return f"kept by the rule {rule}" if rule else "no rule covers them"
+
+
+def _branch(branch: Branch, report: Report, depth: int) -> Markup:
+    inside = list(branch)
+    gaps = [decision for decision in inside if not decision.gives_values]
+    values = sum(decision.numel for decision in inside)
+    head = [
+        tag("span", branch.title or report.model, class_="name"),
+        " ",
+        tag("span", branch.type, class_="type") if branch.type else None,
+        " ",
+        tag("span", f"\N{MULTIPLICATION SIGN} {len(branch.names)}", class_="times")
+        if len(branch.names) > 1
+        else None,
+        " ",
+        *_badges(gaps),
+        tag("span", f"{count(len(inside), 'tensor')}, {count(values, 'value')}", class_="count"),
+    ]
+    tensors = [_tensors(one, report) for one in branch.tensors]
+    own = tag("ul", *tensors, class_="tensors") if tensors else None
+    if not branch.branches:
+        return tag("div", tag("div", *head, class_="head"), own, class_="leaf")
+    below = [_branch(one, report, depth + 1) for one in branch.branches]
+    uncovered = any(decision.winner is None for decision in gaps)
+    wide = len(branch.branches) <= _OPEN
+    return details(join(head), own, *below, open=depth == 0 or (depth == 1 and wide) or uncovered)
+
+
+def _badges(gaps: list[Decision]) -> Iterable[Markup]:
+    kept = sum(decision.winner is not None for decision in gaps)
+    if kept:
+        yield join([tag("span", f"{kept:,} kept", class_="kept"), " "])
+    if len(gaps) > kept:
+        yield join([tag("span", f"{len(gaps) - kept:,} uncovered", class_="uncovered"), " "])
+
+
+def _tensors(one: Tensors, report: Report) -> Markup:
+    first = one.decisions[0]
+    shape = ranged(shown_shape(decision) for decision in one.decisions)
+    if first.gives_values:
+        anchor = report.anchor(first)
+        rule = tag("a", f"rule {anchor.removeprefix('rule-')}", href=f"#{anchor}")
+        begins = tag("span", ranged(d.begins_as for d in one.decisions), class_="law")
+    else:
+        rule = None
+        word, kind = ("kept", "kept") if first.winner else ("uncovered", "uncovered")
+        begins = tag("span", word, class_=kind)
+    return tag(
+        "li",
+        code(one.name),
+        " ",
+        tag("span", f"{shape} {first.dtype}", class_="shape"),
+        " ",
+        begins,
+        " ",
+        rule,
+    )
+
+
+def shown_shape(decision: Decision) -> str:
+    """The sizes of a tensor; of one without dimensions the word for it."""
+    return " \N{MULTIPLICATION SIGN} ".join(map(str, decision.shape)) or "scalar"

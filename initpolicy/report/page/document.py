@@ -1,0 +1,135 @@
+"""The whole page."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from initpolicy.report.page import codes, coverage, findings, rules, signals
+from initpolicy.report.page.content import Report
+from initpolicy.report.page.markup import Markup, code, join, tag
+from initpolicy.report.summary import count
+
+_STYLE = "style.css"
+
+# What a browser is told of the page: that nothing comes from elsewhere, and nothing runs.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
+
+
+def style(name: str = _STYLE) -> str:
+    """A style sheet of this package."""
+    return files("initpolicy.report.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def document(report: Report) -> str:
+    """The report as one file of HTML, which needs no other.
+
+    The same report gives the same text: nothing in it tells when or where it was written.
+    """
+    sections = [
+        ("summary", "Summary", _summary(report)),
+        ("findings", "Findings", findings.section(report)),
+        ("coverage", "Coverage", coverage.section(report)),
+        ("rules", "Rules and values", rules.section(report)),
+        ("signals", "Signals", signals.section(report)),
+    ]
+    told = findings.codes(report)
+    if told:
+        sections.append(("codes", "What the codes mean", codes.section(told)))
+    title = report.plan.title or report.plan.policy
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{title} on {report.model}"),
+        tag("style", Markup(style())),
+    )
+    links = [tag("li", tag("a", name, href=f"#{anchor}")) for anchor, name, _ in sections]
+    body = tag(
+        "body",
+        tag("a", "Skip to the report", href="#report", class_="skip"),
+        tag(
+            "header",
+            tag("p", "How this model begins", class_="kicker"),
+            tag("h1", title),
+            tag("p", code(report.model), " under ", code(report.plan.policy), class_="subject"),
+            tag("p", report.plan.source, class_="source") if report.plan.source else None,
+        ),
+        tag("nav", tag("ul", *links), aria_label="Sections"),
+        tag(
+            "main",
+            *(
+                tag("section", tag("h2", name), content, id=anchor, class_="part")
+                for anchor, name, content in sections
+            ),
+            id="report",
+        ),
+        tag("footer", tag("p", "Written by ", code("initpolicy report"), _versions(report))),
+    )
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _versions(report: Report) -> str:
+    told = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return f": {told}." if told else "."
+
+
+def _summary(report: Report) -> Markup:
+    plan = report.plan
+    values = sum(decision.numel for decision in plan.given)
+    left = len(plan.decisions) - len(plan.given)
+    tiles = [
+        ("tensors", f"{len(plan.given):,}", f"of {len(plan.decisions):,} get values"),
+        ("values", f"{values:,}", f"by {count(len(report.rules), 'rule')}"),
+        ("left as they are", f"{left:,}", "as the constructor made them" if left else "no tensor"),
+    ]
+    shown = [
+        tag("div", tag("dt", name), tag("dd", tag("strong", large), " ", small))
+        for name, large, small in tiles
+    ]
+    return join(
+        [
+            tag("ul", *(tag("li", one) for one in _verdicts(report)), class_="verdicts"),
+            tag("dl", *shown, class_="tiles"),
+            tag("dl", *_facts(report), class_="facts"),
+            _steps(report),
+        ]
+    )
+
+
+def _verdicts(report: Report) -> list[Markup]:
+    uncovered = sum(d.winner is None and not d.gives_values for d in report.plan)
+    covered = (f"{count(uncovered, 'tensor')} that no rule covers", not report.uncovered)
+    if not uncovered:
+        covered = ("Every tensor is covered", True)
+    number = len(report.advice.findings)
+    advice = (f"Lint: {count(number, 'finding') if number else 'nothing found'}", not number)
+    told = [covered, advice]
+    if report.probe is not None:
+        failed = sum(not condition.ok for condition in report.probe.conditions)
+        holds = "all conditions hold" if not failed else f"{count(failed, 'condition')} failed"
+        told.append((f"Signals: {holds}", not failed))
+    if report.plan.warnings:
+        told.append((count(len(report.plan.warnings), "warning"), False))
+    return [tag("span", text, class_="yes" if ok else "no") for text, ok in told]
+
+
+def _facts(report: Report) -> list[Markup]:
+    plan = report.plan
+    facts: list[tuple[str, object]] = [("seed", str(plan.seed))]
+    if plan.variables:
+        given = ", ".join(f"{name} = {value:g}" for name, value in plan.variables.items())
+        facts.append(("variables", code(given)))
+    if report.digest:
+        facts.append(("digest of all values", code(report.digest)))
+    facts += [(name, version) for name, version in report.versions.items()]
+    return [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts]
+
+
+def _steps(report: Report) -> Markup | None:
+    """What is done with data after the draws."""
+    if not report.plan.steps:
+        return None
+    items = [tag("li", code(step)) for step in report.plan.steps]
+    return join([tag("p", "After the draws, with data:"), tag("ol", *items)])
