@@ -155,7 +155,7 @@ def _called(
 ) -> tuple[nn.Module, bool]:
     arguments = {name: _copied(value) for name, value in given.items()}
     with ExitStack() as stack:
-        moved = stack.enter_context(_generators(seed))
+        moved = stack.enter_context(generators(seed))
         stack.enter_context(_float32())
         stack.enter_context(torch.device("cpu"))
         stack.enter_context(torch.no_grad())
@@ -243,7 +243,7 @@ def _parameters_without_memory() -> Generator[None]:
 
 
 @contextmanager
-def _generators(seed: int) -> Generator[Callable[[], bool]]:
+def generators(seed: int) -> Generator[Callable[[], bool]]:
     """Seed every global generator for a while, and leave them as they were.
 
     Gives a function that tells whether one of those on the CPU has moved.
