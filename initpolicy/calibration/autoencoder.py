@@ -49,7 +49,7 @@ def autoencoder(
     *,
     epochs: int = 10,
     batch_size: int = 32,
-    rate: float = 0.1,
+    rate: float = 0.01,
     corruption: float = 0.0,
     loss: Loss = "mse",
 ) -> Done:
@@ -146,7 +146,7 @@ class _Coder:
         if self.loss == "mse":
             return float(inputs.var(across, correction=0).sum())
         mean = inputs.mean(across)
-        return float((torch.special.entr(mean) + torch.special.entr(1 - mean)).sum())
+        return float(F.binary_cross_entropy(mean, mean, reduction="sum"))
 
     def _error(self, given: Tensor, examples: Tensor) -> Tensor:
         hidden = self.activation(self.encode(given, self.weight, self.bias))
