@@ -284,6 +284,7 @@ def verify(
     rename: Mapping[str, str] | None = None,
     exact: bool = True,
     alpha: float = 1e-9,
+    data: Input | None = None,
 ) -> Verdict:
     """Say whether the values of a model, a state dict, or a checkpoint are what a policy says.
 
@@ -292,7 +293,9 @@ def verify(
     whatever seed; then `alpha` bounds the probability that anything is found wrongly, in the whole
     model. The verdict has `ok`, `findings`, and a text. `policy` may be a plan. For what is no
     model, it is one, or `model` is what it is planned for, which may be on the meta device.
-    `rename` is that of `plan`, and a checkpoint has the names that it gives.
+    `rename` is that of `plan`, and a checkpoint has the names that it gives. With the `data` of the
+    policy's `[[calibrate]]` steps, a copy of the model is calibrated, and what they changed is
+    compared to rounding; without, it is not judged.
 
     Raises `InitPolicyError` if there is nothing to judge, not for what is found.
 
@@ -306,20 +309,21 @@ def verify(
     """
     from torch import nn
 
+    from initpolicy.application import calibrated_values
     from initpolicy.plans import Plan
     from initpolicy.problems import InitPolicyError, Problem
     from initpolicy.resolve import read_model, resolve
     from initpolicy.verification import verify
 
     inventory = read_model(source, rename) if isinstance(source, nn.Module) else None
+    planned = source if isinstance(source, nn.Module) else model
     if isinstance(policy, Plan):
         if seed is not None or vars is not None:
             raise InitPolicyError(
                 Problem("IP601", "a plan has its seed and its variables", "give the policy instead")
             )
-        return verify(source, policy, inventory, exact=exact, alpha=alpha)
-    planned = source if isinstance(source, nn.Module) else model
-    if planned is None:
+        decided = policy
+    elif planned is None:
         raise InitPolicyError(
             Problem(
                 "IP601",
@@ -327,9 +331,13 @@ def verify(
                 "give the model that it is of, `model=...`, or a plan in place of the policy",
             )
         )
-    own = inventory or read_model(planned, rename)
-    decided = resolve(planned, load(policy), seed=seed, variables=vars, inventory=own)
-    return verify(source, decided, inventory, exact=exact, alpha=alpha)
+    else:
+        own = inventory or read_model(planned, rename)
+        decided = resolve(planned, load(policy), seed=seed, variables=vars, inventory=own)
+    expected = None
+    if exact and data is not None and decided.steps and planned is not None:
+        expected = calibrated_values(planned, decided, lambda one: read_model(one, rename), data)
+    return verify(source, decided, inventory, exact=exact, alpha=alpha, expected=expected)
 
 
 def probe(
@@ -372,12 +380,11 @@ def probe(
         raise InitPolicyError(
             Problem("IP753", "a plan has its seed and its variables", "give the policy instead")
         )
-    loaded = policy if isinstance(policy, Plan) else load(policy)
 
     def give(drawn: int | None) -> Plan:
-        if not isinstance(loaded, Plan):
-            return apply(model, loaded, seed=drawn, vars=vars)
-        return apply(model, loaded if drawn is None else replace(loaded, seed=drawn))
+        if not isinstance(policy, Plan):
+            return apply(model, policy, seed=drawn, vars=vars)
+        return apply(model, policy if drawn is None else replace(policy, seed=drawn))
 
     return probe(
         model,

@@ -295,6 +295,32 @@ def test_verification_does_not_judge_what_data_made() -> None:
     assert [one.name for one in initpolicy.verify(model, plan).findings] == ["0.bias"]
 
 
+def test_with_the_data_what_they_made_is_verified(tmp_path: Path) -> None:
+    model = chain()
+    plan = initpolicy.apply(model, policy(), data=batch())
+    file = tmp_path / "net.pt"
+    torch.save(model.state_dict(), file)
+    sources = [(model, {}), (file, {"model": chain("meta")})]
+    for source, options in sources:
+        for given in (policy(), plan):
+            verdict = initpolicy.verify(source, given, data=batch(), **options)
+            assert verdict.ok
+            assert {one.name for one in verdict.tensors if one.how == "to rounding"} == set(
+                plan.steps[0].tensors
+            )
+        other = initpolicy.verify(source, policy(), data=2 * batch(), **options)
+        assert "0.weight" in {one.name for one in other.findings}
+        assert "; after lsuv" in other.findings[0].message
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.verify(model, plan, data=2 * batch())
+    assert "IP312 the plan has the digest " in str(caught.value)
+    with torch.no_grad():
+        model[2].weight.mul_(1.001)
+    assert [one.name for one in initpolicy.verify(model, plan, data=batch()).findings] == [
+        "2.weight"
+    ]
+
+
 def test_a_lock_records_the_step_and_its_data() -> None:
     plan = initpolicy.apply(chain(), policy(), data=batch())
     lock = lockfile.lock(plan)
@@ -383,9 +409,10 @@ def test_the_commands_take_data() -> None:
     assert json.loads(again.stdout)["plan"]["steps"][0]["results"]
     explained = command("explain", "net.py:chain", "lsuv.toml", "2.weight")
     assert "then       lsuv" in explained.stdout
-    assert (
-        command("verify", "net.safetensors", "lsuv.toml", "--model", "net.py:chain").exit_code == 0
-    )
+    judged = ("verify", "net.safetensors", "lsuv.toml", "--model", "net.py:chain")
+    assert "2 exactly, 2 not judged" in command(*judged).stdout
+    assert "2 exactly, 2 to rounding" in command(*judged, "--data", "net.py:batch").stdout
+    assert command(*judged, "--data", "64,12").exit_code == 1
 
 
 @pytest.mark.usefixtures("folder")

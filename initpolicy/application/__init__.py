@@ -1,8 +1,8 @@
 """Giving a model its first values: all of it, or the parts that this process holds."""
 
-from initpolicy.application.apply import apply
+from initpolicy.application.apply import apply, calibrated_values
 from initpolicy.application.calibrating import told
 from initpolicy.application.carry_out import Draws, Progress
 from initpolicy.application.parts import fill
 
-__all__ = ["Draws", "Progress", "apply", "fill", "told"]
+__all__ = ["Draws", "Progress", "apply", "calibrated_values", "fill", "told"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -68,6 +69,19 @@ def apply(
     carry_out(plan.seed, jobs, inventory, draws=draws, threads=threads, progress=progress)
     rebuilt.write(inventory)
     return calibrate(model, plan, inventory, batch, progress)
+
+
+def calibrated_values(
+    model: nn.Module, plan: Plan, read: Callable[[nn.Module], Inventory], data: Input
+) -> dict[str, torch.Tensor]:
+    """Make the tensors that a plan's steps change, in a copy of `model`, which may be on meta.
+
+    Raises `InitPolicyError` as `apply` does.
+    """
+    twin = copy.deepcopy(model)
+    apply(twin, read, lambda inventory: plan, device="cpu", data=data)
+    slots = read(twin).by_name
+    return {name: slots[name].values().detach() for name in plan.calibrated}
 
 
 def _device(device: str | torch.device | None) -> torch.device | None:

@@ -47,7 +47,18 @@ def check_steps(
         with _telling(step):
             layers = [names[name] for name in step.layers]
             calibration.check(model, step.fn, dict(step.arguments), layers)
-    return batch_of(data, model, plan.seed)
+    batch = batch_of(data, model, plan.seed)
+    digest = data_digest(batch)
+    if any(step.data not in ("", digest) for step in plan.steps):
+        raise InitPolicyError(
+            Problem(
+                "IP312",
+                f"the plan has the digest {plan.steps[0].data} of its data; these have {digest}",
+                "give the data that it was made with, or the policy in place of the plan",
+                plan.steps[0].location,
+            )
+        )
+    return batch
 
 
 def no_data(plan: Plan, hint: str) -> InitPolicyError:

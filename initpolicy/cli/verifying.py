@@ -11,7 +11,7 @@ import typer
 
 import initpolicy
 from initpolicy.cli import arguments, inputs
-from initpolicy.cli.options import AsWhat, Kwarg, Output, Seed, Var, app, reporting
+from initpolicy.cli.options import AsWhat, Data, Kwarg, Output, Seed, Var, app, reporting
 from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.report import machine, text
 from initpolicy.report import verdict as report
@@ -54,6 +54,7 @@ def verify(
     seed: Seed = None,
     var: Var = None,
     kwarg: Kwarg = None,
+    data: Data = None,
     output: AsWhat = Output.text,
 ) -> None:
     """Say whether values are what a policy or a lock says; exit with 1 if they are not."""
@@ -91,6 +92,7 @@ def verify(
                 vars=values or None,
                 exact=not law,
                 alpha=alpha,
+                data=inputs.batch(data),
             )
             cases += findings.of_verdict(verdict)
             if output is Output.json:

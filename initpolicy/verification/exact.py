@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,10 +76,32 @@ def difference(
     shape = tuple(tensor.shape) if shape is None else shape
     runs = field.Runs.one(0, tensor.numel()) if runs is None else runs
     flat = tensor.detach().reshape(-1)
+    slack = 0.0 if law.is_exact and not computed else (_COMPUTED if computed else ROUNDING)
+    return _compared(flat, _blocks(law, flat, stream, shape, runs), slack, shape, runs)
+
+
+def difference_from(expected: Tensor, tensor: Tensor) -> Difference | None:
+    """Compare a tensor with another one that was computed alike, to rounding.
+
+    >>> difference_from(torch.ones(3), torch.ones(3) + 1e-7) is None
+    True
+    """
+    shape, runs = tuple(tensor.shape), field.Runs.one(0, tensor.numel())
+    flat = tensor.detach().reshape(-1)
+    blocks = [(0, expected.to(flat.device).reshape(-1))] if flat.numel() else []
+    return _compared(flat, blocks, _COMPUTED, shape, runs)
+
+
+def _compared(
+    flat: Tensor,
+    blocks: Iterable[tuple[int, Tensor]],
+    slack: float,
+    shape: tuple[int, ...],
+    runs: field.Runs,
+) -> Difference | None:
     count, first, largest = 0, None, 0.0
     values: tuple[float | complex, float | complex] = (0.0, 0.0)
-    slack = 0.0 if law.is_exact and not computed else (_COMPUTED if computed else ROUNDING)
-    for start, expected in _blocks(law, flat, stream, shape, runs):
+    for start, expected in blocks:
         found = flat[start : start + expected.numel()]
         wrong = _unequal(found, expected, slack)
         if not bool(wrong.any()):

@@ -27,6 +27,10 @@ class Held:
     tensor: Tensor
     computed: bool = False
     """Whether a module computes them from others, so that they are right to rounding only."""
+    expected: Tensor | None = None
+    """What it must be to rounding, if steps after the draws made it."""
+    steps: str = ""
+    """What these steps are."""
 
 
 @dataclass
@@ -38,35 +42,39 @@ class Contents:
     unjudged: list[Judged]
 
 
-def contents(source: Source, plan: Plan, inventory: Inventory | None) -> Contents:
+def contents(
+    source: Source, plan: Plan, inventory: Inventory | None, expected: Mapping[str, Tensor]
+) -> Contents:
     """Find every tensor of the plan; raises `InitPolicyError` for a file that cannot be read.
 
-    `inventory` is that of `source` if it is a model.
+    `inventory` is that of `source` if it is a model, and `expected` what steps of the plan give.
     """
     if inventory is not None:
-        return _of_model(inventory, plan)
-    return _of_tensors(tensors_of(source), plan)
+        return _of_model(inventory, plan, expected)
+    return _of_tensors(tensors_of(source), plan, expected)
 
 
-def _of_model(inventory: Inventory, plan: Plan) -> Contents:
+def _of_model(inventory: Inventory, plan: Plan, expected: Mapping[str, Tensor]) -> Contents:
     found = Contents([], [], [])
     slots = inventory.by_name
     on_meta: list[str] = []
     for decision in plan:
         slot = slots.get(decision.name)
+        known = decision.law is not None or decision.name in expected
         if slot is None or slot.lazy:
             what = "the model lacks it" if slot is None else "it has no shape yet"
             found.findings.append(finding(decision, "IP603", what))
-        elif decision.law is None:
+        elif not known:
             found.unjudged.append(_kept(decision))
         elif slot.shape != decision.shape:
             found.findings.append(_misshapen(decision, slot.shape))
-        elif decision.name in plan.calibrated:
+        elif decision.name in plan.calibrated and decision.name not in expected:
             found.unjudged.append(_calibrated(decision, plan))
         elif any(tensor.is_meta for tensor in slot.tensors):
             on_meta.append(slot.name)
         else:
-            found.held.append(Held(decision, slot.values(), slot.computed is not None))
+            computed = slot.computed is not None
+            found.held.append(_held(decision, slot.values(), computed, plan, expected))
     if on_meta:
         raise InitPolicyError(
             Problem(
@@ -81,11 +89,13 @@ def _of_model(inventory: Inventory, plan: Plan) -> Contents:
     return found
 
 
-def _of_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> Contents:
+def _of_tensors(
+    tensors: Mapping[str, Tensor], plan: Plan, expected: Mapping[str, Tensor]
+) -> Contents:
     found = Contents([], [], [])
     for decision in plan:
         names = [n for n in (decision.name, *decision.aliases) if n in tensors]
-        if decision.law is None:
+        if decision.law is None and decision.name not in expected:
             found.unjudged.append(_kept(decision))
         elif not names and not decision.persistent:
             reason = "not judged, because a checkpoint does not hold it"
@@ -96,13 +106,24 @@ def _of_tensors(tensors: Mapping[str, Tensor], plan: Plan) -> Contents:
             found.findings.append(finding(decision, "IP603", f"the checkpoint lacks it{hint}"))
         elif tuple(tensors[names[0]].shape) != decision.shape:
             found.findings.append(_misshapen(decision, tuple(tensors[names[0]].shape)))
-        elif decision.name in plan.calibrated:
+        elif decision.name in plan.calibrated and decision.name not in expected:
             found.unjudged.append(_calibrated(decision, plan))
         else:
-            found.held.append(Held(decision, tensors[names[0]]))
+            found.held.append(_held(decision, tensors[names[0]], False, plan, expected))
             found.findings += _untied(decision, [tensors[name] for name in names], names)
     found.findings += _unknown(tensors, plan, "the checkpoint")
     return found
+
+
+def _held(
+    decision: Decision,
+    values: Tensor,
+    computed: bool,
+    plan: Plan,
+    expected: Mapping[str, Tensor],
+) -> Held:
+    steps = " and ".join(dict.fromkeys(plan.calibrated.get(decision.name, ())))
+    return Held(decision, values, computed, expected.get(decision.name), steps)
 
 
 def _kept(decision: Decision) -> Judged:

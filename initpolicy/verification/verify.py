@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from initpolicy.laws.files import FileError
 from initpolicy.model import Inventory, is_sharded, shard_of
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem
-from initpolicy.verification.exact import Difference, difference
+from initpolicy.verification.exact import Difference, difference, difference_from
 from initpolicy.verification.lawful import Test, farthest, impossible, tests, visible
 from initpolicy.verification.resemblance import looks_like
 from initpolicy.verification.sources import Held, Source, contents
@@ -44,18 +44,20 @@ def verify(
     *,
     exact: bool = True,
     alpha: float = 1e-9,
+    expected: Mapping[str, Tensor] | None = None,
 ) -> Verdict:
     """Judge the values of a model (whose `inventory` is given), a state dict, or a checkpoint.
 
     With `exact`, they must be those that the plan gives. Otherwise they must follow the plan's
-    laws, and `alpha` bounds the probability of any false finding in the whole model. Raises
+    laws, and `alpha` bounds the probability of any false finding in the whole model. `expected` are
+    the values of the tensors that steps of the plan change, where they are known. Raises
     `InitPolicyError` if there are no values to judge.
     """
     if not 0 < alpha < 1:
         raise InitPolicyError(
             Problem("IP601", f"alpha must lie between 0 and 1, and is {alpha}", "write 1e-9")
         )
-    found = contents(source, plan, inventory)
+    found = contents(source, plan, inventory, expected or {})
     try:
         with torch.no_grad():
             if exact:
@@ -77,6 +79,12 @@ def _exactly(held: list[Held], seed: int) -> tuple[list[Finding], list[Judged]]:
     findings: list[Finding] = []
     judged: list[Judged] = []
     for one in held:
+        if one.expected is not None:
+            judged.append(Judged(one.decision.name, "to rounding"))
+            off = difference_from(one.expected, _whole(one))
+            if off is not None:
+                findings.append(finding(one.decision, "IP604", f"{off}; after {one.steps}"))
+            continue
         law = _law(one)
         bitwise = law.is_exact and not one.computed
         judged.append(Judged(one.decision.name, "exactly" if bitwise else "to rounding"))
@@ -91,7 +99,7 @@ def _difference(law: Law, one: Held, stream: field.Stream) -> Difference | None:
     shard = shard_of(one.tensor, one.decision.name) if is_sharded(one.tensor) else None
     if shard is None:
         return difference(law, one.tensor, stream, computed=one.computed)
-    runs = field.Runs(*shard.bounds())
+    runs = field.Runs.product(shard.shape, shard.intervals)
     return difference(law, shard.local, stream, shape=shard.shape, runs=runs)
 
 
