@@ -54,11 +54,13 @@ def steps(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def decades(low: float, high: float, most: int = 7) -> list[float]:
-    """Powers of ten between two positive numbers; where there is but one, also their multiples.
+    """Powers of ten between two positive numbers; other round numbers where that gives too few.
 
-    >>> decades(0.02, 300), decades(0.3, 4)
-    ([0.1, 1.0, 10.0, 100.0], [0.5, 1.0, 2.0])
+    >>> decades(0.02, 300), decades(0.3, 4), decades(0.9, 1.2)
+    ([0.1, 1.0, 10.0, 100.0], [0.5, 1.0, 2.0], [0.9, 1.0, 1.1, 1.2])
     """
+    if high < 4 * low:
+        return steps(low, high)
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     if last - first < 2:
         candidates = [by * 10.0**place for place in range(first - 1, last + 1) for by in (1, 2, 5)]

@@ -35,6 +35,8 @@ class Series:
     label: str
     marks: tuple[Mark, ...]
     line: bool = False
+    limit: float | None = None
+    """What a condition asks for, as a line across."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,13 @@ class Chart:
     """Several series over the same layers."""
 
     title: str
-    unit: str
-    """What the vertical axis is."""
     series: tuple[Series, ...]
     layers: int
     log: bool = True
-    limits: tuple[tuple[str, float], ...] = ()
-    """What a condition asks for, as lines with names."""
 
 
 def draw(chart: Chart, description: str) -> Markup:
-    """The chart as SVG, and its legend."""
+    """The chart as a figure: its title, SVG, and its legend."""
     up = _vertical(chart)
     across = Scale(1, max(2, chart.layers), _LEFT + 10, _RIGHT - 10)
     titled = sum(len(one.marks) for one in chart.series) <= _MOST_TITLES
@@ -67,13 +65,21 @@ def draw(chart: Chart, description: str) -> Markup:
         tag("title", chart.title),
         tag("desc", description),
         _grid(chart, across, up),
-        *(_limit(name, value, up) for name, value in chart.limits),
+        *(
+            tag(
+                "path",
+                d=f"M{_LEFT:.0f} {place(up(one.limit))}H{_RIGHT:.0f}",
+                class_=f"limit l{number}",
+            )
+            for number, one in enumerate(chart.series)
+            if one.limit is not None
+        ),
         *shown,
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="img",
         class_="chart",
     )
-    return join([drawing, _legend(chart)])
+    return tag("figure", tag("figcaption", chart.title), drawing, _legend(chart))
 
 
 def _vertical(chart: Chart) -> Scale:
@@ -105,39 +111,21 @@ def _grid(chart: Chart, across: Scale, up: Scale) -> Markup:
         tag("text", value, x=place(across(value)), y=_BOTTOM + 19, text_anchor="middle")
         for value in layers
     ]
-    named = [
-        tag("text", chart.unit, x=_LEFT, y=_HEIGHT - 6),
-        tag(
-            "text",
-            "layers in the order of the forward pass \N{RIGHTWARDS ARROW}",
-            x=_RIGHT,
-            y=_HEIGHT - 6,
-            text_anchor="end",
-        ),
-    ]
+    told = "layers in the order of the forward pass \N{RIGHTWARDS ARROW}"
+    named = tag("text", told, x=_RIGHT, y=_HEIGHT - 6, text_anchor="end")
     return join(
         [
             tag("path", d=lines, class_="grid"),
             tag("path", d=f"M{_LEFT:.0f} {_BOTTOM:.0f}H{_RIGHT:.0f}{marks}", class_="axis"),
             *labels,
             *below,
-            *named,
+            named,
         ]
     )
 
 
 def _tick(value: float, log: bool) -> str:
     return short(value) if log else f"{100 * value:.0f} %"
-
-
-def _limit(name: str, value: float, up: Scale) -> Markup:
-    level = place(up(value))
-    return tag(
-        "g",
-        tag("path", d=f"M{_LEFT:.0f} {level}H{_RIGHT:.0f}"),
-        tag("text", name, x=_RIGHT - 4, y=place(up(value) - 4), text_anchor="end"),
-        class_="limit",
-    )
 
 
 def _series(
@@ -169,16 +157,20 @@ def _height(value: float, up: Scale) -> float:
     return up(value)
 
 
+_CORNERS = {
+    "triangle": ((0, -1.2), (1.15, 0.8), (-1.15, 0.8)),
+    "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    "diamond": ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
+}
+
+
 def _form(form: str, x: float, y: float, size: float) -> str:
     """A mark as a path."""
-    s = size
-    if form in ("circle", "ring"):
-        return f"M{place(x - s)} {place(y)}a{s:g} {s:g} 0 1 0 {2 * s:g} 0a{s:g} {s:g} 0 1 0 {-2 * s:g} 0z"
-    if form == "triangle":
-        return f"M{place(x)} {place(y - s * 1.2)}l{s * 1.15:.1f} {s * 2:.1f}h{-s * 2.3:.1f}z"
-    if form == "square":
-        return f"M{place(x - s * 0.9)} {place(y - s * 0.9)}h{s * 1.8:.1f}v{s * 1.8:.1f}h{-s * 1.8:.1f}z"
-    return f"M{place(x)} {place(y - s * 1.3)}l{s * 1.3:.1f} {s * 1.3:.1f}l{-s * 1.3:.1f} {s * 1.3:.1f}l{-s * 1.3:.1f} {-s * 1.3:.1f}z"
+    if form in _CORNERS:
+        corners = (f"{place(x + size * a)} {place(y + size * b)}" for a, b in _CORNERS[form])
+        return f"M{'L'.join(corners)}z"
+    half = f"a{size:g} {size:g} 0 1 0"
+    return f"M{place(x - size)} {place(y)}{half} {2 * size:g} 0{half} {-2 * size:g} 0z"
 
 
 def _legend(chart: Chart) -> Markup:
@@ -219,7 +211,9 @@ def interval(
     for number, (name, factor, first, last) in enumerate(rows):
         y = 25 + 30 * number
         left, right = (across(end) if end < math.inf else across.stop for end in (first, last))
-        whisker = f"M{place(left)} {y}H{place(right)}M{place(left)} {y - 5}v10M{place(right)} {y - 5}v10"
+        whisker = (
+            f"M{place(left)} {y}H{place(right)}M{place(left)} {y - 5}v10M{place(right)} {y - 5}v10"
+        )
         shown += [
             tag("text", name, x=100, y=y + 4, text_anchor="end"),
             tag("path", d=whisker, class_="whisker"),

@@ -10,17 +10,18 @@ from initpolicy.report.page.markup import Markup, code, details, join, table, ta
 from initpolicy.report.page.tree import Branch, Tensors, tree
 from initpolicy.report.summary import count, ranged
 
-_OPEN = 24
-"""Branches that are open at once."""
+_LINES = 60
+"""Lines of the tree that are seen before anything is opened; of the root all are."""
 
 
 def section(report: Report) -> Markup:
     """The tree, and what is left as it is."""
     root = tree(report.plan, report.classes)
+    opened = _opened(root)
     parts = [
         tag("p", _told(report)),
         _left(report),
-        tag("div", _branch(root, report, 0), class_="tree"),
+        tag("div", _branch(root, report, opened), class_="tree"),
     ]
     return join(parts)
 
@@ -54,7 +55,22 @@ def _reason(rule: str | None) -> str:
     return f"kept by the rule {rule}" if rule else "no rule covers them"
 
 
-def _branch(branch: Branch, report: Report, depth: int) -> Markup:
+def _opened(root: Branch) -> set[int]:
+    """The branches that are open at first, by `id`: from the root on, while there is room."""
+    found: set[int] = set()
+    waiting, lines = [root], 0
+    for branch in waiting:
+        lines += len(branch.tensors) + sum(
+            1 + (0 if below.branches else len(below.tensors)) for below in branch.branches
+        )
+        if found and lines > _LINES:
+            break
+        found.add(id(branch))
+        waiting += branch.branches
+    return found
+
+
+def _branch(branch: Branch, report: Report, opened: set[int]) -> Markup:
     inside = list(branch)
     gaps = [decision for decision in inside if not decision.gives_values]
     values = sum(decision.numel for decision in inside)
@@ -74,10 +90,9 @@ def _branch(branch: Branch, report: Report, depth: int) -> Markup:
     own = tag("ul", *tensors, class_="tensors") if tensors else None
     if not branch.branches:
         return tag("div", tag("div", *head, class_="head"), own, class_="leaf")
-    below = [_branch(one, report, depth + 1) for one in branch.branches]
+    below = [_branch(one, report, opened) for one in branch.branches]
     uncovered = any(decision.winner is None for decision in gaps)
-    wide = len(branch.branches) <= _OPEN
-    return details(join(head), own, *below, open=depth == 0 or (depth == 1 and wide) or uncovered)
+    return details(join(head), own, *below, open=id(branch) in opened or uncovered)
 
 
 def _badges(gaps: list[Decision]) -> Iterable[Markup]:

@@ -65,7 +65,7 @@ def chosen(decisions: Sequence[Decision]) -> list[Decision]:
 
 
 def _fits(decision: Decision) -> bool:
-    return 1 < decision.numel and (decision.numel <= WHOLE or not _room(decision))
+    return decision.numel > 1 and (decision.numel <= WHOLE or not _room(decision))
 
 
 def _room(decision: Decision) -> int:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from initpolicy.problems import Location, listed
 from initpolicy.report.page.content import Report
 from initpolicy.report.page.markup import Markup, code, join, table, tag
 from initpolicy.report.page.places import link
+from initpolicy.report.summary import count
+
+if TYPE_CHECKING:
+    from initpolicy.signals import SignalFinding
 
 MOST_NAMED = 3
 MOST_ROWS = 200
@@ -47,9 +52,14 @@ def _found(report: Report) -> Iterable[Row]:
             f"{one.title}: {one.message}",
             one.rule.location,
         )
+    alike: dict[tuple[str, Location | None], list[SignalFinding]] = {}
     for one in report.probe.findings if report.probe else ():
         place = one.rule.location if one.rule else None
-        yield one.code, one.name, _told(one.message, one.because), place
+        alike.setdefault((one.code, place), []).append(one)
+    for (code_, place), same in alike.items():
+        told = f"{count(len(same), 'layer')}, of the first: {same[0].message}"
+        names = listed((one.name for one in same), MOST_NAMED)
+        yield code_, names, _told(told, same[0].because), place
 
 
 def _told(message: str, hint: str) -> str:

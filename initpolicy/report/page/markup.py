@@ -104,7 +104,9 @@ def table(
         tag("tbody", join(body, "\n")),
         class_=class_,
     )
-    return tag("div", whole, class_="scroll", role="region", tabindex="0", aria_label=_plain(caption))
+    return tag(
+        "div", whole, class_="scroll", role="region", tabindex="0", aria_label=_plain(caption)
+    )
 
 
 def _plain(text: object) -> str:

@@ -12,10 +12,10 @@ from initpolicy.report.summary import count, leftovers, shares, totals
 from initpolicy.signals import Probe
 from initpolicy.verification import Verdict
 
-MOST_ROWS = 12
+MOST_ROWS = 10
 MOST_LAYERS = 120
 
-_LONGEST = 200
+_LONGEST = 160
 
 
 def html(value: object) -> str:
@@ -99,7 +99,7 @@ def _probe(probe: Probe) -> list[Markup | None]:
         _title(_cut(probe.policy), "healthy" if probe.ok else "not healthy", probe.ok),
         tag("p", "; ".join(filter(None, (told, grown)))),
         conditions(probe, most=3, anchors=False),
-        *(tag("figure", draw(*chart)) for chart in charts(probe, MOST_LAYERS)[:2]),
+        *(draw(*chart) for chart in charts(probe, MOST_LAYERS)[:2]),
     ]
 
 

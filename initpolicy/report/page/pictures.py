@@ -48,8 +48,9 @@ def _histogram(name: str, sample: Sample) -> Markup:
     dense = _density(law, edges) if isinstance(law, Drawn) else None
     top = max(float(shares.max()), 0.0 if dense is None else float(dense[1].max()))
     up = Scale(0, top * 1.04, _BOTTOM, _TOP)
+    floor = place(_BOTTOM)
     bars = "".join(
-        f"M{place(across(a))} {place(_BOTTOM)}V{place(up(v))}H{place(across(b) - 0.6)}V{_BOTTOM:.0f}"
+        f"M{place(across(a))} {floor}V{place(up(v))}H{place(across(b) - 0.6)}V{floor}"
         for a, b, v in zip(edges[:-1], edges[1:], shares, strict=True)
         if v
     )
@@ -57,7 +58,7 @@ def _histogram(name: str, sample: Sample) -> Markup:
     if dense is not None:
         points = [f"{place(across(x))} {place(up(y))}" for x, y in zip(*dense, strict=True)]
         start, stop = place(across(float(dense[0][0]))), place(across(float(dense[0][-1])))
-        path = f"M{start} {_BOTTOM:.0f}L{'L'.join(points)}L{stop} {_BOTTOM:.0f}"
+        path = f"M{start} {floor}L{'L'.join(points)}L{stop} {floor}"
         curve = tag("path", d=path, class_="density")
     mean, std = float(values.mean()), float(values.std())
     told = f"mean {number(mean)}, standard deviation {number(std)}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from initpolicy.policy.load import builtin_folder
 from initpolicy.problems import Location
 from initpolicy.report.findings import relative
 from initpolicy.report.page.markup import Markup, code, join, tag
@@ -15,10 +16,11 @@ _LARGEST = 1 << 20
 _MOST_LINES = 16
 
 
-def link(location: Location | None, folder: Path) -> Markup:
+def link(location: Location | None, folder: Path, *, short: bool = False) -> Markup:
     """A place as text; and as a link from `folder`, if the file lies in the current folder.
 
-    Other files, such as those of a package, will hardly lie at the same place where the page is read.
+    Other files, such as those of a package, will hardly lie there where the page is read. `short`
+    is for a further line of the same file.
     """
     shown = relative(location)
     if location is None or shown is None:
@@ -29,7 +31,8 @@ def link(location: Location | None, folder: Path) -> Markup:
         target = quote(Path(os.path.relpath(file, folder.resolve())).as_posix()) if known else ""
     except (OSError, ValueError):  # such as a name with a zero, or another drive
         target = ""
-    return tag("a", code(shown), href=target) if target else code(shown)
+    told = code(f":{shown.line}" if short and shown.line else shown)
+    return tag("a", told, href=target) if target else told
 
 
 def excerpt(locations: Iterable[Location]) -> Markup | None:
@@ -59,6 +62,8 @@ def _lines(file: str) -> list[str]:
     """The lines of a file; none if it is not there any more."""
     try:
         path = Path(file)
+        if not path.exists() and path.parent == Path("policies"):
+            path = builtin_folder() / path.name  # as messages name the policies of the package
         if not path.is_file() or path.stat().st_size > _LARGEST:
             return []
         return path.read_text(encoding="utf-8").splitlines()

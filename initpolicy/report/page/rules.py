@@ -55,9 +55,14 @@ def _rule(rule: Ruled, report: Report, budget: _Budget) -> Markup:
     decisions = rule.decisions
     locations = {decision.winner.location for decision in decisions if decision.winner}
     values = sum(decision.numel for decision in decisions)
-    head = tag("h3", tag("span", f"Rule {rule.number}", class_="number"), " ", rule.rule or "unnamed")
+    head = tag(
+        "h3", tag("span", f"Rule {rule.number}", class_="number"), " ", rule.rule or "unnamed"
+    )
     told = f"{count(len(decisions), 'tensor')}, {count(values, 'value')}"
-    places = [link(place, report.folder) for place in sorted(locations)]
+    places = [
+        link(place, report.folder, short=number > 0)
+        for number, place in enumerate(sorted(locations))
+    ]
     where = tag("p", *([join(places, ", "), ": "] if places else []), told, class_="where")
     return tag(
         "section",
@@ -84,7 +89,7 @@ def _pictures(one: Share, report: Report, budget: _Budget) -> Iterator[Markup]:
     drawn = [decision for decision in one.decisions if not isinstance(decision.law, Constant)]
     if not looked:
         if any(decision.law is not None and decision.numel > 1 for decision in drawn):
-            told = f"They are made whole, and have more than {drawing.WHOLE:,} elements: none is shown."
+            told = f"None is shown: they are made whole, of over {drawing.WHOLE:,} elements."
             yield tag("p", told, class_="told")
         return
     if budget.pictures <= 0:

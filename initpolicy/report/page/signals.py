@@ -29,7 +29,9 @@ def section(report: Report) -> Markup:
         return tag("p", "Not measured: give a batch with ", code("--input"), ", such as ",
                    code("--input 8,3,224,224"), ".")  # fmt: skip
     draws = count(len(probe.seeds), "draw")
-    seeds = f"seed {probe.seeds[0]}" if len(probe.seeds) == 1 else f"the seeds from {probe.seeds[0]}"
+    seeds = (
+        f"seed {probe.seeds[0]}" if len(probe.seeds) == 1 else f"the seeds from {probe.seeds[0]}"
+    )
     told = f"One pass forwards and backwards for each of {draws} with {seeds}; means over them."
     return join(
         [
@@ -37,7 +39,7 @@ def section(report: Report) -> Markup:
             tag("h3", "Conditions"),
             conditions(probe),
             tag("h3", "Over depth"),
-            *(tag("figure", draw(*chart)) for chart in charts(probe)),
+            *(draw(*chart) for chart in charts(probe)),
             _growth(probe),
             details("Numbers of every layer", _layers(probe)),
             details("Numbers of every parameter", _parameters(probe)),
@@ -102,7 +104,7 @@ def _chart(
                 marks.append(Mark(place, value, told, str(layer) in found))
         if marks:
             series.append(Series(label, tuple(marks), line=kind == "weights"))
-    return Chart(title, title.lower(), tuple(series), layers[-1][0] if layers else 1)
+    return Chart(title, tuple(series), layers[-1][0] if layers else 1)
 
 
 def _described(chart: Chart, growth: Growth | None, direction: str) -> str:
@@ -114,9 +116,7 @@ def _described(chart: Chart, growth: Growth | None, direction: str) -> str:
     return f"{told}{grows}. The table below has every number."
 
 
-def _shares(
-    layers: Iterable[tuple[int, LayerSignal]], probe: Probe
-) -> tuple[Chart, str] | None:
+def _shares(layers: Iterable[tuple[int, LayerSignal]], probe: Probe) -> tuple[Chart, str] | None:
     limits = probe.limits
     asked: list[tuple[str, Value, float]] = [
         ("saturated units", lambda layer: layer.saturated, limits.saturated),
@@ -131,22 +131,20 @@ def _shares(
             for place, layer in layers
             if (part := value(layer)) is not None
         ]
-        series.append(Series(label, tuple(marks)))
+        told = f"{label} (the line is the limit, {share(limit)})"
+        series.append(Series(told, tuple(marks), limit=limit))
     if not any(one.marks for one in series):
         return None
-    lines = tuple((f"{label}: at most {share(limit)}", limit) for label, _, limit in asked)
     worst = "; ".join(
-        f"{one.label} up to {share(max(mark.value for mark in one.marks))}"
-        for one in series
+        f"{label} up to {share(max(mark.value for mark in one.marks))}"
+        for (label, _, _), one in zip(asked, series, strict=True)
         if one.marks
     )
     chart = Chart(
         "Shares of units that say nothing",
-        "share of units",
         tuple(series),
         layers[-1][0] if layers else 1,
         log=False,
-        limits=lines,
     )
     return chart, f"{worst}. The table below has every number."
 
@@ -166,8 +164,8 @@ def _growth(probe: Probe) -> Markup | None:
     rows = [
         [
             name,
-            number(growth.factor),
-            f"{number(growth.low)} to {number(growth.high)}" if growth.draws > 1 else "one draw",
+            f"{growth.factor:.4g}",
+            f"{growth.low:.4g} to {growth.high:.4g}" if growth.draws > 1 else "one draw",
             f"{growth.layers:,}",
         ]
         for name, growth in known
@@ -213,5 +211,7 @@ def _parameters(probe: Probe) -> Markup:
         [code(one.name), number(one.rms), number(one.gradient), number(one.update)]
         for one in probe.parameters
     ]
-    told = f"Parameters: root mean squares, and an update at the rate {probe.rate:g} beside the value"
+    told = (
+        f"Parameters: root mean squares, and an update at the rate {probe.rate:g} beside the value"
+    )
     return table(told, ["parameter", "value", "gradient", "update"], rows, numbers=(1, 2, 3))

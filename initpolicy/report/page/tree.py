@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from initpolicy.plans import Decision, Plan
@@ -160,5 +160,3 @@ def _times(keys: Sequence[Hashable], start: int, period: int) -> int:
 def _numbered(name: str) -> tuple[str, int] | None:
     match = _NUMBERED.fullmatch(name)
     return (match[1], int(match[2])) if match else None
-
-
