@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
+from initpolicy.model import reshard
 from initpolicy.model.load import random_state_kept
 
 
@@ -57,9 +59,28 @@ class Kept:
 @contextmanager
 def left_as_it_was(model: nn.Module) -> Generator[Kept, None, None]:
     """Give back the model, and all generators of random numbers, whatever happens meanwhile."""
+    reshard(model)  # after a forward pass of the user's own
     kept = Kept(model)
     with random_state_kept():
         try:
             yield kept
+        except BaseException:
+            _end_of_pass(model)
+            raise
         finally:
             kept.restore()
+
+
+def _end_of_pass(model: nn.Module) -> None:
+    """Let modules under FSDP2 hold their own parts again, in which a pass came to no end.
+
+    torch has no word for it: it would take them to be in the middle of their forward pass.
+    """
+    for module in model.modules():
+        state: Any = getattr(module, "_get_fsdp_state", lambda: None)()
+        groups: Any = getattr(state, "_fsdp_param_groups", None)
+        for group in groups or [getattr(state, "_fsdp_param_group", None)]:
+            if group is not None:
+                states: Any = type(group._training_state)
+                group._training_state = states.IDLE
+    reshard(model)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from contextlib import AbstractContextManager, nullcontext
+from hashlib import blake2b
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -13,12 +16,14 @@ from initpolicy import field
 from initpolicy.batches import Batch, Input, batch_of
 from initpolicy.laws import Normal
 from initpolicy.model import is_sharded, read
+from initpolicy.model.load import random_state_kept
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
 from initpolicy.signals import statistics
 from initpolicy.signals.growth import growth
 from initpolicy.signals.judging import chain, judge
 from initpolicy.signals.keeping import left_as_it_was
+from initpolicy.signals.ranks import Measured, Ranks
 from initpolicy.signals.record import Recorder, Signal
 from initpolicy.signals.result import LayerSignal, Limits, ParameterSignal, Probe
 
@@ -43,9 +48,22 @@ def probe(
 ) -> Probe:
     """Measure one forward and backward pass for each draw, and leave the model as it was.
 
-    `give` applies the policy with a seed, and returns the plan.
+    `give` applies the policy with a seed, and returns the plan. Of a model that is shared out over
+    processes all must call this, and each measures what it holds.
     """
-    _check(model, draws, loss, rate)
+    ranks = Ranks(model)
+    kept_to = limits or Limits()
+    mode = "training" if training else "evaluation"
+    options = f"{draws} draws, loss {loss}, rate {rate}, {mode}, {kept_to}"
+
+    def prepare() -> Batch:
+        _check(model, draws, loss, rate)
+        with random_state_kept():
+            return batch_of(given, model)
+
+    batch = ranks.together(
+        prepare, lambda batch: f"{_shapes((batch.args, batch.kwargs))}, {options}"
+    )
     inventory = read(model)
     modules = [(entry.name, entry.module) for entry in inventory.modules]
     names = {
@@ -55,18 +73,21 @@ def probe(
         if isinstance(tensor, nn.Parameter)
     }
     passes: list[dict[Key, Signal]] = []
-    weights: list[list[ParameterSignal]] = []
+    weights: list[dict[str, Measured]] = []
     plans: list[Plan] = []
-    with left_as_it_was(model) as kept:
-        batch = batch_of(given, model)
+    with left_as_it_was(model) as kept, _eagerly():
         for number in range(draws):
             kept.restore_values()
-            plans.append(give(seed if number == 0 else plans[0].seed + number))
+            drawn = seed if number == 0 else plans[0].seed + number
+            plans.append(ranks.together(lambda drawn=drawn: give(drawn), _told))
             model.train(training)
             _torch.manual_seed(plans[-1].seed)
             signals = _one_pass(model, Recorder(names), modules, batch, loss)
-            passes.append({(one.module, one.function, one.call): one for one in signals})
-            weights.append(list(_parameters(model, names, rate)))
+            passes.append(
+                ranks.signals({(one.module, one.function, one.call): one for one in signals})
+            )
+            found = _parameters(model, names)
+            weights.append(ranks.parameters({one.name: one for one in found}))
     layers = tuple(_average_layers(passes))
     places = chain(layers)
     keys = list(passes[0])
@@ -75,18 +96,43 @@ def probe(
         [one[keys[place]].gradient or 0.0 for place in reversed(places) if keys[place] in one]
         for one in passes
     ]
-    kept_to = limits or Limits()
     return Probe(
         plans[0].policy,
         tuple(plan.seed for plan in plans),
         layers,
-        tuple(_average_parameters(weights)),
+        tuple(_average_parameters(weights, rate)),
         growth(forwards),
         growth(backwards),
         rate,
         kept_to,
         judge(layers, kept_to, plans[0]),
     )
+
+
+def _told(plan: Plan) -> str:
+    """What must be the same in all processes, in few words."""
+    laws = blake2b("\n".join(map(str, plan)).encode(), digest_size=4).hexdigest()
+    return f"{plan.policy} with seed {plan.seed}, laws {laws}"
+
+
+def _shapes(given: Any) -> str:
+    """What a batch is, in few words."""
+    if isinstance(given, torch.Tensor):
+        sizes = " x ".join(map(str, given.shape))
+        return f"{sizes or 'one'} {str(given.dtype).removeprefix('torch.')}"
+    if isinstance(given, Mapping):
+        named = cast("Mapping[str, Any]", given)
+        return ", ".join(f"{key}={_shapes(value)}" for key, value in named.items())
+    if isinstance(given, tuple | list):
+        return ", ".join(filter(None, map(_shapes, cast("Sequence[Any]", given))))
+    return type(given).__name__
+
+
+def _eagerly() -> AbstractContextManager[Any]:
+    """Run what is compiled as it is written, so that its functions are seen."""
+    if "torch._dynamo" not in sys.modules:  # without it, nothing is compiled
+        return nullcontext()
+    return _torch.compiler.set_stance("force_eager")
 
 
 def _check(model: nn.Module, draws: int, loss: str, rate: float) -> None:
@@ -104,11 +150,6 @@ def _check(model: nn.Module, draws: int, loss: str, rate: float) -> None:
             "on the meta device, where tensors have no values",
             [name for name, tensor in tensors if tensor.is_meta],
             'give it memory first, such as `model.to_empty(device="cpu")`',
-        ),
-        (
-            "shared out between processes",
-            [name for name, tensor in tensors if is_sharded(tensor)],
-            "probe it, or a smaller one of its kind, in one process",
         ),
     ):
         if names:
@@ -183,7 +224,7 @@ def loss_of(outputs: Any, loss: Loss) -> torch.Tensor:
 def _tensors(outputs: Any) -> Iterator[torch.Tensor]:
     if isinstance(outputs, torch.Tensor):
         if outputs.requires_grad and outputs.is_floating_point():
-            yield outputs
+            yield cast("Any", outputs).full_tensor() if is_sharded(outputs) else outputs
     elif isinstance(outputs, Mapping):
         for value in outputs.values():  # pyright: ignore[reportUnknownVariableType]
             yield from _tensors(value)
@@ -192,17 +233,17 @@ def _tensors(outputs: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(value)
 
 
-def _parameters(
-    model: nn.Module, names: Mapping[int, str], rate: float
-) -> Iterator[ParameterSignal]:
+def _parameters(model: nn.Module, names: Mapping[int, str]) -> Iterator[Measured]:
     for name, parameter in model.named_parameters():
-        size = statistics.root_mean_square(parameter)
+        held = statistics.local(parameter)
         gradient = parameter.grad
         if gradient is not None and gradient.layout is not torch.strided:
             gradient = gradient.to_dense()
-        slope = None if gradient is None else statistics.root_mean_square(gradient)
-        update = rate * slope / size if slope and size else None
-        yield ParameterSignal(names.get(id(parameter), name), size, slope, update)
+        slope = None
+        if gradient is not None:
+            slope = statistics.root_mean_square(statistics.local(gradient))
+        size = statistics.root_mean_square(held)
+        yield Measured(names.get(id(parameter), name), held.numel(), size, slope)
 
 
 def _average_layers(passes: Sequence[Mapping[Key, Signal]]) -> Iterator[LayerSignal]:
@@ -233,13 +274,17 @@ def _average_layers(passes: Sequence[Mapping[Key, Signal]]) -> Iterator[LayerSig
         )
 
 
-def _average_parameters(draws: Sequence[Sequence[ParameterSignal]]) -> Iterator[ParameterSignal]:
-    for same in zip(*draws, strict=True):
+def _average_parameters(
+    draws: Sequence[Mapping[str, Measured]], rate: float
+) -> Iterator[ParameterSignal]:
+    for name in draws[0]:
+        same = [draw[name] for draw in draws]
+        updates = [rate * one.gradient / one.rms for one in same if one.gradient and one.rms]
         yield ParameterSignal(
-            same[0].name,
+            name,
             sum(one.rms for one in same) / len(same),
             _mean([one.gradient for one in same]),
-            _mean([one.update for one in same]),
+            _mean(updates),
         )
 
 

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from initpolicy.signals import functions, statistics
 from initpolicy.signals.functions import Function, Kind
+from initpolicy.signals.statistics import local
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Signal:
     std: float
     rms: float
     zeros: float
+    count: int
+    """How many values were measured, of which a process may hold a part."""
     dead: float | None = None
     saturated: float | None = None
     logit_std: float | None = None
@@ -104,7 +107,7 @@ class Recorder(TorchFunctionMode):
         self, func: Function, name: str, args: tuple[Any, ...], given: dict[str, Any]
     ) -> Any:
         rest = args[1:]
-        inputs = statistics.sampled(args[0])
+        inputs = statistics.sampled(local(args[0]))
         outputs = func(*args, **given)
         self._measure(name, inputs, outputs, lambda values: func(values, *rest, **given))
         return outputs
@@ -121,14 +124,14 @@ class Recorder(TorchFunctionMode):
             signal.saturated = statistics.share_of_flat(function, inputs)
             signal.dead = 0.0
             if signal.zeros:
-                signal.dead = statistics.share_of_dead(outputs, self._unit)
+                signal.dead = statistics.share_of_dead(local(outputs), self._unit)
 
     def _softmax(self, func: Function, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
         outputs = func(*args, **given)
         inputs = args[0] if args else given["input"]
         dim = args[1] if len(args) > 1 else given.get("dim")
         if isinstance(dim, int) and inputs.ndim > 2:
-            seen = statistics.attention(inputs.detach().movedim(dim, -1))
+            seen = statistics.attention(local(inputs).detach().movedim(dim, -1))
             self._note_attention("softmax", outputs, seen)
         return outputs
 
@@ -137,10 +140,11 @@ class Recorder(TorchFunctionMode):
         known = {**dict(zip(names, args, strict=False)), **given}
         known["dropout_p"] = 0.0
         outputs = func(**known)
+        mask = known.get("attn_mask")
         logits = statistics.logits_of(
-            known["query"],
-            known["key"],
-            known.get("attn_mask"),
+            local(known["query"]),
+            local(known["key"]),
+            None if mask is None else local(mask),
             causal=known.get("is_causal", False),
             scale=known.get("scale"),
         )
@@ -162,16 +166,17 @@ class Recorder(TorchFunctionMode):
         module = self._modules[-1][0] if self._modules else ""
         self._calls[module, function] += 1
         call = self._calls[module, function]
-        measured = statistics.moments(values)
+        held = local(values)
+        measured = statistics.moments(held)
         # Outputs of weights are rarely zero: a sample tells where most of them are.
-        counted = statistics.sampled(values) if kind == "weights" else values
+        counted = statistics.sampled(held) if kind == "weights" else held
         zeros = statistics.share_of_zeros(counted)
-        signal = Signal(module, function, call, kind, *measured, zeros)
+        signal = Signal(module, function, call, kind, *measured, zeros, held.numel())
         self.signals.append(signal)
         if values.requires_grad:
 
             def keep(gradient: torch.Tensor) -> None:
-                signal.gradient = statistics.root_mean_square(gradient)
+                signal.gradient = statistics.root_mean_square(local(gradient))
 
             cast("Any", values).register_hook(keep)
         return signal
@@ -196,7 +201,7 @@ class Recorder(TorchFunctionMode):
             self._modules.append((name, module))
             if whole:
                 first = args[0] if args and isinstance(args[0], torch.Tensor) else torch.empty(0)
-                self._entered.append(statistics.sampled(first))
+                self._entered.append(statistics.sampled(local(first)))
 
         return hook
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+
+from initpolicy.model import is_sharded
 
 MOST_SAMPLED = 2**14
 """Derivatives and attention are taken of at most so many values, evenly spaced."""
@@ -72,6 +74,19 @@ def _real(values: torch.Tensor) -> torch.Tensor:
     if values.is_complex():
         values = torch.view_as_real(values)
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a tensor; all of a sum that processes hold the terms of."""
+    if not is_sharded(tensor):
+        return tensor
+    from torch.distributed.tensor import Partial, Replicate
+
+    shared = cast("Any", tensor.detach())
+    if any(isinstance(placement, Partial) for placement in shared.placements):
+        whole = [Replicate() if isinstance(p, Partial) else p for p in shared.placements]
+        shared = shared.redistribute(placements=whole)
+    return shared.to_local()
 
 
 def share_of_zeros(values: torch.Tensor) -> float:
