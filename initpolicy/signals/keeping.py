@@ -78,9 +78,8 @@ def _end_of_pass(model: nn.Module) -> None:
     """
     for module in model.modules():
         state: Any = getattr(module, "_get_fsdp_state", lambda: None)()
-        groups: Any = getattr(state, "_fsdp_param_groups", None)
-        for group in groups or [getattr(state, "_fsdp_param_group", None)]:
-            if group is not None:
-                states: Any = type(group._training_state)
-                group._training_state = states.IDLE
+        first: Any = getattr(state, "_fsdp_param_group", None)  # older versions have but one
+        groups: list[Any] = getattr(state, "_fsdp_param_groups", [first])
+        for group in filter(None, groups):
+            group._training_state = type(group._training_state).IDLE
     reshard(model)
