@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from initpolicy.expressions import Expression
@@ -194,6 +195,10 @@ class Initializer:
         that has too few dimensions. Whether the law can hold for the tensor's type and shape is
         for `Law.validate` to say.
         """
+        return self.bound(arguments)(tensor)
+
+    def bound(self, arguments: Mapping[str, object]) -> Callable[[Facts], Law]:
+        """Check the arguments, and give what tells the law of any tensor; both raise as `lower`."""
         if problems := self.check_arguments(arguments):
             raise InitializerError(problems[0].message, hint=problems[0].hint)
         known = {parameter.name: parameter for parameter in self.parameters}
@@ -202,6 +207,12 @@ class Initializer:
                 raise InitializerError(f"`{argument}` is still the expression {value!r}")
         try:
             settled = {name: known[name].settled(value) for name, value in arguments.items()}
+        except (ValueError, ArithmeticError) as error:
+            raise InitializerError(f"{self.name}: {error}") from error
+        return partial(self._law, settled)
+
+    def _law(self, settled: Mapping[str, Any], tensor: Facts) -> Law:
+        try:
             law = self.function(tensor, **settled)
         except InitializerError:
             raise

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from torch import nn
+
 from initpolicy.model import Inventory, Kind, Site, Slot, class_of, declared
 from initpolicy.policy.glob import NameSelector, TypeSelector, suggest
 from initpolicy.policy.model import Entry, Keep, Policy, Rule
 from initpolicy.problems import Location, Problem, listed
-from initpolicy.resolve.matching import Matching, names_whole
+from initpolicy.resolve.matching import Matching, distinct, names_whole
 
 
 def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Iterator[Problem]:
@@ -23,16 +25,10 @@ def unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Itera
 
 def _unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Iterator[Problem]:
     spoken = {
-        (match.index, match.entry.key) for matches in matching.by_site.values() for match in matches
+        (match.index, match.entry.key)
+        for matches in distinct(matching.by_site.values())
+        for match in matches
     }
-    parts: dict[tuple[int, str], Site] = {}
-    computed: dict[int, dict[str, Kind]] = {}
-    for slot in inventory.slots:
-        for site in slot.sites:
-            if site.part_of:
-                parts[id(site.module), site.local_name] = site
-            if slot.computed is not None:
-                computed.setdefault(id(site.module), {})[site.local_name] = site.kind
     for index, rule in enumerate(policy.rules):
         if rule.optional:
             continue
@@ -52,11 +48,7 @@ def _unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Iter
         silent = [entry for entry in rule.entries if (index, entry.key) not in spoken]
         if not silent:
             continue
-        names: dict[tuple[str, str], Site | None] = {}
-        for module in {id(one.module): one.module for one in selected}.values():
-            own = {**declared(module), **computed.get(id(module), {})}
-            for local_name, kind in own.items():
-                names[(local_name, kind)] = parts.get((id(module), local_name))
+        names = _names(selected, inventory)
         for entry in silent:
             # A parameter that is declared as None, such as the bias of Conv2d(bias=False), is
             # known to the module: a rule on it is no slip of the pen.
@@ -67,6 +59,26 @@ def _unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Iter
             ]
             if not any(entry.glob.match(name) is not None for name in known):
                 yield _no_tensor(rule, entry, known, len(selected))
+
+
+def _names(
+    modules: Iterable[nn.Module], inventory: Inventory
+) -> dict[tuple[str, str], Site | None]:
+    """The local names and kinds of what modules hold, each with the last site that is a part."""
+    parts: dict[tuple[int, str], Site] = {}
+    computed: dict[int, dict[str, Kind]] = {}
+    for slot in inventory.slots:
+        for site in slot.sites:
+            if site.part_of:
+                parts[id(site.module), site.local_name] = site
+            if slot.computed is not None:
+                computed.setdefault(id(site.module), {})[site.local_name] = site.kind
+    names: dict[tuple[str, str], Site | None] = {}
+    for module in {id(module): module for module in modules}.values():
+        own = {**declared(module), **computed.get(id(module), {})}
+        for local_name, kind in own.items():
+            names[local_name, kind] = parts.get((id(module), local_name))
+    return names
 
 
 def _no_module(rule: Rule, inventory: Inventory) -> Problem:
@@ -115,10 +127,11 @@ def _no_tensor(rule: Rule, entry: Entry, known: list[str], selected: int) -> Pro
     )
 
 
-def overridden(policy: Policy, inventory: Inventory, matching: Matching) -> Iterator[Problem]:
+def overridden(policy: Policy, matching: Matching) -> Iterator[Problem]:
     """Rules of the policy itself of which nothing is left, because later ones say otherwise."""
-    matched = {match.index for matches in matching.distinct() for match in matches}
-    winning = {matches[-1].index for slot in inventory.slots if (matches := matching.of(slot))}
+    every = distinct(matching.by_site.values())
+    matched = {match.index for matches in every for match in matches}
+    winning = {matches[-1].index for matches in distinct(matching.deciding) if matches}
     for index in sorted(matched - winning):
         rule = policy.rules[index]
         # To be overridden is what the rules of an extended policy are for.
@@ -138,31 +151,31 @@ def left(inventory: Inventory, matching: Matching) -> Iterator[Slot]:
 
     A computed tensor is covered if all that it is computed from is, and the other way round.
     """
-    parts: dict[str, list[Slot]] = {}
-    for slot in inventory.slots:
-        if slot.sites[0].part_of:
-            parts.setdefault(slot.sites[0].part_of, []).append(slot)
-    for slot in inventory.slots:
-        if slot.kind != "parameter" or matching.of(slot):
-            continue
+    decided = list(zip(inventory.slots, matching.deciding, strict=True))
+    lacking = [slot for slot, matches in decided if not matches and slot.kind == "parameter"]
+    if not lacking:
+        return
+    covered = {  # in part
+        whole for slot, matches in decided if matches and (whole := slot.sites[0].part_of)
+    }
+    for slot in lacking:
         whole = slot.sites[0].part_of
-        if slot.computed is not None and any(map(matching.of, parts.get(slot.name, ()))):
+        if slot.computed is not None and slot.name in covered:
             continue  # whatever part is not covered is named
-        if whole and (matching.by_site[whole] or not any(map(matching.of, parts[whole]))):
+        if whole and (matching.by_site[whole] or whole not in covered):
             continue  # the computed tensor is covered, or is named
         yield slot
 
 
 def both(inventory: Inventory, matching: Matching) -> Iterator[Problem]:
     """Rules on a computed tensor, and on what it is computed from."""
-    for slot in inventory.slots:
-        part = matching.of(slot)
-        whole = matching.by_site[slot.sites[0].part_of] if slot.sites[0].part_of else ()
-        if not part or not whole:
+    for slot, part in zip(inventory.slots, matching.deciding, strict=True):
+        name = slot.sites[0].part_of
+        whole = matching.by_site[name] if name and part else ()
+        if not whole:
             continue
         if isinstance(part[-1].entry.value, Keep) or isinstance(whole[-1].entry.value, Keep):
             continue
-        name = slot.sites[0].part_of
         yield Problem(
             "IP214",
             f"{name} is computed from {slot.name}: rule {whole[-1].rule} sets the one, and rule "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -47,16 +48,15 @@ class Lowered:
     stream: str
 
 
-@dataclass(frozen=True)
-class _Arguments:
+class _Arguments(NamedTuple):
     """The arguments of an initializer for one tensor, every expression evaluated."""
 
     own: tuple[tuple[str, object], ...]
     facts: Facts
-    layout: str
-    chunks: int
-    scale: float | None
-    zero_rows: tuple[int, ...]
+    layout: str = ""
+    chunks: int = 1
+    scale: float | None = None
+    zero_rows: tuple[int, ...] = ()
 
 
 class Lowering:
@@ -64,6 +64,7 @@ class Lowering:
 
     def __init__(self) -> None:
         self._laws: dict[Hashable, Law] = {}
+        self._bound: dict[Hashable, Callable[[Facts], Law]] = {}  # initializers to arguments
 
     def lower(self, value: Call | Chunks, slot: Slot, scope: TensorScope) -> Lowered:
         """Evaluate the arguments for one tensor and give its law; raises `LoweringError`."""
@@ -101,11 +102,41 @@ class Lowering:
         alike = (call.fn, arguments)
         law = self._laws.get(alike)
         if law is None:
-            law = self._laws[alike] = _made(call.fn, arguments, dtype)
+            law = self._laws[alike] = self._made(call.fn, arguments, dtype)
         return law
+
+    def _made(self, fn: str, arguments: _Arguments, dtype: torch.dtype) -> Law:
+        try:
+            law = self._initializer(fn, arguments.own)(arguments.facts)
+            if arguments.scale is not None:
+                law = law.scaled(arguments.scale)
+            if (arguments.layout or arguments.chunks != 1) and law.moments is None:
+                # Elements that are alike do not ask where they are.
+                if arguments.layout:
+                    law = Arranged(law, arguments.layout)
+                if arguments.chunks != 1:
+                    law = Stacked((law,) * arguments.chunks)
+            if arguments.zero_rows:
+                law = ZeroRows(law, arguments.zero_rows)
+            law.validate(arguments.facts.shape, dtype)
+        except FileError as error:
+            raise LoweringError("IP216", error.message, error.hint) from None
+        except (InitializerError, LawError) as error:
+            raise LoweringError("IP206", error.message, error.hint) from None
+        except FanError as error:
+            raise LoweringError("IP206", str(error)) from None
+        return law
+
+    def _initializer(self, fn: str, own: tuple[tuple[str, object], ...]) -> Callable[[Facts], Law]:
+        found = self._bound.get((fn, own))
+        if found is None:
+            found = self._bound[fn, own] = initializers.get(fn).bound(dict(own))
+        return found
 
 
 def _evaluated(call: Call, facts: Facts, scope: TensorScope) -> _Arguments:
+    if call.is_closed and not call.common:
+        return _Arguments(call.arguments, facts)
     given = dict(call.common)
     parameters = initializers.get(call.fn).parameters
     formulas = {parameter.name for parameter in parameters if parameter.is_formula}
@@ -134,28 +165,6 @@ def _evaluated(call: Call, facts: Facts, scope: TensorScope) -> _Arguments:
         raise LoweringError("IP205", str(error)) from None
     except LayoutError as error:
         raise LoweringError("IP206", str(error)) from None
-
-
-def _made(fn: str, arguments: _Arguments, dtype: torch.dtype) -> Law:
-    try:
-        law = initializers.get(fn).lower(arguments.facts, dict(arguments.own))
-        if arguments.scale is not None:
-            law = law.scaled(arguments.scale)
-        if law.moments is None:  # elements that are alike do not ask where they are
-            if arguments.layout:
-                law = Arranged(law, arguments.layout)
-            if arguments.chunks != 1:
-                law = Stacked((law,) * arguments.chunks)
-        if arguments.zero_rows:
-            law = ZeroRows(law, arguments.zero_rows)
-        law.validate(arguments.facts.shape, dtype)
-    except FileError as error:
-        raise LoweringError("IP216", error.message, error.hint) from None
-    except (InitializerError, LawError) as error:
-        raise LoweringError("IP206", error.message, error.hint) from None
-    except FanError as error:
-        raise LoweringError("IP206", str(error)) from None
-    return law
 
 
 def _value(argument: Argument, scope: TensorScope) -> object:

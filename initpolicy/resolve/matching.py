@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import nn
 
@@ -26,30 +27,20 @@ Matches = tuple[Match, ...]
 
 
 @dataclass(frozen=True)
-class Selected:
-    """A module that the `type` and `name` of a rule select."""
-
-    name: str
-    module: nn.Module
-    captures: Mapping[str, int]
-
-
-@dataclass(frozen=True)
 class Matching:
     """The outcome: for each site the matches in order of precedence, the winner last."""
 
     by_site: dict[str, Matches] = field(default_factory=dict[str, Matches])
     """Tensors that are spoken of alike share one tuple."""
-    selected: list[list[Selected]] = field(default_factory=list[list[Selected]])
-    """For each rule, the modules that it selects by type and name."""
+    deciding: list[Matches] = field(default_factory=list[Matches])
+    """For each slot of the inventory, the matches of its canonical name, which decide on it."""
+    selected: list[list[nn.Module]] = field(default_factory=list[list[nn.Module]])
+    """For each rule, the modules that it selects by type and name, once for each of their names."""
 
-    def of(self, slot: Slot) -> Matches:
-        """The matches that decide on a tensor: those of its canonical name."""
-        return self.by_site[slot.sites[0].name]
 
-    def distinct(self) -> list[Matches]:
-        """Every tuple of matches once."""
-        return list({id(matches): matches for matches in self.by_site.values()}.values())
+def distinct(many: Iterable[Matches]) -> Iterable[Matches]:
+    """Every tuple of matches once."""
+    return {id(matches): matches for matches in many}.values()
 
 
 Condition = Callable[[Slot, Site, Rule, Mapping[str, int]], bool]
@@ -57,56 +48,84 @@ Condition = Callable[[Slot, Site, Rule, Mapping[str, int]], bool]
 
 def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
     """Match every rule with every tensor; `holds` evaluates a rule's `where` for a tensor."""
-    matching = Matching()
-    # By name and module: in a part of a model, two modules may be given one name.
-    rules_of: dict[tuple[str, int], list[tuple[int, Rule, Mapping[str, int]]]] = {}
-    modules = list(inventory.named_modules())
-    type_of = {id(module): class_of(module) for _, module in modules}
-    types = set(type_of.values())
-    types_at: dict[str, list[type]] = {}
-    for name, module in modules:
-        types_at.setdefault(name, []).append(type_of[id(module)])
-    for index, rule in enumerate(policy.rules):
-        selected: list[Selected] = []
-        fitting = types if rule.type is None else {one for one in types if rule.type.match(one)}
-        for name, module in modules if fitting else ():
-            if type_of[id(module)] not in fitting:
-                continue
-            captures = {} if rule.name is None else rule.name.match(name)
-            if captures is None or not enclosed(rule, name, types_at):
-                continue
-            selected.append(Selected(name, module, captures))
-            rules_of.setdefault((name, id(module)), []).append((index, rule, captures))
-        matching.selected.append(selected)
+    matching = Matching(selected=[[] for _ in policy.rules])
+    speaking_of = _speaking_of(policy, inventory, matching.selected)
     entries_of = _Entries()
-    # What is said of a name in a module depends on nothing else, but for captures and conditions.
-    alike = {
-        where: tuple(index for index, *_ in speaking)
-        for where, speaking in rules_of.items()
-        if not any(captures or rule.where is not None for _, rule, captures in speaking)
-    }
-    shared: dict[tuple[tuple[int, ...], str, str, str], Matches] = {}
 
-    def matches(slot: Slot, site: Site) -> Matches:
+    def matches(speaking: _Speaking, slot: Slot, site: Site) -> Matches:
         found: list[Match] = []
-        for index, rule, captures in rules_of.get((site.module_name, id(site.module)), ()):
+        for index, rule, captures in speaking.rules:
             for entry, own in entries_of(rule, site):
                 both = {**captures, **own} if own else captures
                 if rule.where is None or holds(slot, site, rule, both):
                     found.append(Match(index, rule, entry, both))
         return tuple(found)
 
+    by_site = matching.by_site
     for slot in inventory.slots:
         for site in slot.sites:
-            indices = alike.get((site.module_name, id(site.module)))
-            if indices is None:
-                matching.by_site[site.name] = matches(slot, site)
+            speaking = speaking_of.get((site.module_name, id(site.module)))
+            if speaking is None:
+                by_site[site.name] = ()
                 continue
-            key = (indices, site.kind, site.local_name, site.computed_local_name)
-            if key not in shared:
-                shared[key] = matches(slot, site)
-            matching.by_site[site.name] = shared[key]
+            if speaking.known is None:
+                by_site[site.name] = matches(speaking, slot, site)
+                continue
+            key = (site.kind, site.local_name, site.part_of and site.computed_local_name)
+            known = speaking.known.get(key)
+            if known is None:
+                known = speaking.known[key] = matches(speaking, slot, site)
+            by_site[site.name] = known
+        matching.deciding.append(by_site[slot.sites[0].name])
     return matching
+
+
+class _Speaking(NamedTuple):
+    """The rules that select a module."""
+
+    rules: Sequence[tuple[int, Rule, Mapping[str, int]]]
+    """Each with its index in the policy, and what it captures of the module's name."""
+    known: dict[tuple[str, str, str], Matches] | None
+    """What they say of a tensor, by what they ask of it; None if they ask for more than names."""
+
+
+def _speaking_of(
+    policy: Policy, inventory: Inventory, selected: list[list[nn.Module]]
+) -> dict[tuple[str, int], _Speaking]:
+    """Give the rules that select each module under each name, and note in `selected` which do."""
+    # By name and module: in a part of a model, two modules may be given one name.
+    modules = [(name, module, class_of(module)) for name, module in inventory.named_modules()]
+    types_at: dict[str, list[type]] = {}
+    if any(rule.within is not None for rule in policy.rules):
+        for name, _, own in modules:
+            types_at.setdefault(name, []).append(own)
+    fitting: dict[type, list[tuple[int, Rule]]] = {}
+    speaking_of: dict[tuple[str, int], _Speaking] = {}
+    alike: dict[tuple[int, ...], _Speaking] = {}
+    for name, module, own in modules:
+        if own not in fitting:
+            fitting[own] = [
+                (index, rule)
+                for index, rule in enumerate(policy.rules)
+                if rule.type is None or rule.type.match(own)
+            ]
+        rules: list[tuple[int, Rule, Mapping[str, int]]] = []
+        for index, rule in fitting[own]:
+            captures = _NOTHING if rule.name is None else rule.name.match(name)
+            if captures is not None and enclosed(rule, name, types_at):
+                rules.append((index, rule, captures))
+                selected[index].append(module)
+        if any(captures or rule.where is not None for _, rule, captures in rules):
+            speaking_of[name, id(module)] = _Speaking(rules, None)
+        elif rules:
+            indices = tuple([index for index, *_ in rules])
+            if indices not in alike:
+                alike[indices] = _Speaking(rules, {})
+            speaking_of[name, id(module)] = alike[indices]
+    return speaking_of
+
+
+_NOTHING: Mapping[str, int] = {}
 
 
 def enclosed(rule: Selectors, name: str, types_at: Mapping[str, Sequence[type]]) -> bool:

@@ -25,7 +25,7 @@ from initpolicy.policy.model import Call, Keep, Policy, Recompute, Rule
 from initpolicy.problems import InitPolicyError, Location, Problem, listed
 from initpolicy.resolve import coverage
 from initpolicy.resolve.lowering import Lowered, Lowering, LoweringError
-from initpolicy.resolve.matching import Match, Matching, match
+from initpolicy.resolve.matching import Match, Matches, Matching, match
 from initpolicy.resolve.scope import FUNCTIONS, Neighbours, TensorScope, Variables
 from initpolicy.resolve.steps import steps
 
@@ -130,10 +130,11 @@ class _Resolving:
         self.check_lazy()
         matching = match(self.policy, self.inventory, self.holds)
         self.problems += coverage.unmatched(self.policy, self.inventory, matching)
+        decided = zip(self.inventory.slots, matching.deciding, strict=True)
         decisions = tuple(
-            self.decision(slot, matching) for slot in self.inventory.slots if not slot.lazy
+            [self.decision(slot, found, matching) for slot, found in decided if not slot.lazy]
         )
-        self.problems += coverage.overridden(self.policy, self.inventory, matching)
+        self.problems += coverage.overridden(self.policy, matching)
         self.problems += coverage.both(self.inventory, matching)
         left = coverage.left(self.inventory, matching)
         if (problem := coverage.uncovered(self.policy, left)) is not None:
@@ -192,13 +193,14 @@ class _Resolving:
             return False
         return value
 
-    def decision(self, slot: Slot, matching: Matching) -> Decision:
-        site, facts = slot.sites[0], slot.facts
-        matches = matching.of(slot)
+    def decision(self, slot: Slot, matches: Matches, matching: Matching) -> Decision:
         # Most tensors of a model are decided as others were: by the same rules, of the same shape.
-        alike = (id(matches), id(facts), type(site.module), site.persistent)
-        if alike in self.decided and len(slot.sites) == 1 and slot.computed is None:
+        site = slot.sites[0]
+        alike = (id(matches), id(slot.measured), type(site.module), site.persistent)
+        shared = len(slot.sites) == 1 and slot.computed is None
+        if shared and alike in self.decided:
             return self.decided[alike].named(site.name)
+        facts = slot.facts
         winner = matches[-1] if matches else None
         lowered = self.lowered(winner, slot, site) if winner else None
         recompute = winner.entry.value if winner else None
@@ -212,7 +214,7 @@ class _Resolving:
                 winner.entry.location,
                 site.name,
             )
-        if len(slot.sites) > 1:
+        if len(slot.sites) > 1 and winner:
             self.compare_aliases(slot, matching, lowered)
         decision = Decision(
             name=site.name,
@@ -228,7 +230,6 @@ class _Resolving:
             persistent=site.persistent if len(slot.sites) == 1 else slot.persistent,
             recompute=recompute.by if isinstance(recompute, Recompute) else "",
         )
-        shared = len(slot.sites) == 1 and slot.computed is None
         if shared and lowered is not None and winner is not None and self.is_closed(winner):
             self.decided[alike] = decision
         return decision
@@ -285,7 +286,7 @@ class _Resolving:
         """Warn where another name of a tied tensor would have it begin otherwise."""
         for site in slot.aliases:
             matches = matching.by_site[site.name]
-            if not matches or not matching.of(slot):
+            if not matches:
                 continue
             winner = matches[-1]
             other = self.lowered(winner, slot, site)
