@@ -29,7 +29,9 @@ _UNCOVERED = "IP201"
 def report(
     model: Model,
     policy: Policies,
-    out: Annotated[str, typer.Option(metavar="FILE", help="the page to write, such as report.html")],
+    out: Annotated[
+        str, typer.Option(metavar="FILE", help="the page to write, such as report.html")
+    ],
     input: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,9 +52,7 @@ def report(
         file = attempts.of(saving.check, out, "report.html")
         torch.manual_seed(seed or 0)  # pyright: ignore[reportUnknownMemberType]
         device = "cpu" if input else "meta"
-        read = inputs.read(
-            model, policy, kwarg or [], var or [], device=device, attempts=attempts
-        )
+        read = inputs.read(model, policy, kwarg or [], var or [], device=device, attempts=attempts)
         assert file is not None
         with redirect_stdout(sys.stderr):  # what the model prints is no part of a report
             made = _made(model, read, seed, input, draws, file)
@@ -108,9 +108,7 @@ def _made(
     )
 
 
-def _lenient(
-    read: inputs.Inputs, seed: int | None
-) -> tuple[inputs.Inputs, tuple[Problem, ...]]:
+def _lenient(read: inputs.Inputs, seed: int | None) -> tuple[inputs.Inputs, tuple[Problem, ...]]:
     """The same inputs; where tensors are uncovered, with a policy that lets them be so."""
     try:
         read.plan(seed)
