@@ -76,6 +76,7 @@ def plan(
     seed: int | None = None,
     vars: Mapping[str, float | str] | None = None,
     rename: Mapping[str, str] | None = None,
+    input: Input | None = None,
 ) -> Plan:
     """Decide for each tensor of `model` what it begins with, and change nothing.
 
@@ -85,6 +86,9 @@ def plan(
     `rename` says that the model is a part of another one, such as a stage of a pipeline, and maps
     the beginnings of its names to those in the whole: `{"layers.0": "layers.8"}`. It may be empty.
 
+    For `gain = "auto"` the model is traced. One that cannot be is run once on `input`, as a copy
+    and on the meta device where it can be: a shape, tensors, or a callable that gives them.
+
     >>> import torch
     >>> model = torch.nn.Linear(784, 10, device="meta")
     >>> print(plan(model, "mlp")["weight"].law)
@@ -92,7 +96,7 @@ def plan(
     """
     from initpolicy.resolve import resolve
 
-    return resolve(model, load(policy), seed=seed, variables=vars, rename=rename)
+    return resolve(model, load(policy), seed=seed, variables=vars, rename=rename, input=input)
 
 
 def apply(
@@ -253,13 +257,15 @@ def lint(
     *,
     seed: int | None = None,
     vars: Mapping[str, float | str] | None = None,
+    input: Input | None = None,
 ) -> Advice:
     """Say what is probably wrong with how a policy begins a model, before anything runs.
 
     The model may be on the meta device. No value is drawn or read. What follows a layer is found by
     tracing `forward` with symbols, on a copy that shares the tensors, or is told by containers
-    where that fails. The advice has `ok`, `findings`, and a text; `allow` in a rule of the policy
-    says which findings are meant. Raises `InitPolicyError` if there is no plan.
+    where that fails; with an `input`, such as `"8,128:int64"`, by running a copy once. The advice
+    has `ok`, `findings`, and a text; `allow` in a rule of the policy says which findings are meant.
+    Raises `InitPolicyError` if there is no plan.
 
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(784, 100), torch.nn.ReLU())
@@ -270,8 +276,8 @@ def lint(
     from initpolicy.resolve import read_model, resolve
 
     inventory, loaded = read_model(model), load(policy)
-    decided = resolve(model, loaded, seed=seed, variables=vars, inventory=inventory)
-    return lint(loaded, decided, inventory)
+    decided = resolve(model, loaded, seed=seed, variables=vars, inventory=inventory, input=input)
+    return lint(loaded, decided, inventory, input)
 
 
 def verify(

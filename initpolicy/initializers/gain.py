@@ -28,6 +28,9 @@ Nonlinearity = Literal[
     "softplus",
 ]
 
+NonlinearityOrAuto = Literal[Nonlinearity, "auto"]
+"""With "auto", whatever follows the layer."""
+
 # 1 / sqrt(E[f(z)^2]) for a standard normal z, integrated numerically to double precision.
 _PRESERVING = {
     "elu": 1.2451983007007066,

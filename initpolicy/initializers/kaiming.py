@@ -6,7 +6,8 @@ import math
 from typing import Literal
 
 from initpolicy.initializers.fans import divisor
-from initpolicy.initializers.gain import Nonlinearity, gain
+from initpolicy.initializers.gain import NonlinearityOrAuto, gain
+from initpolicy.initializers.initializer import InitializerError
 from initpolicy.laws import Normal, Uniform
 from initpolicy.model.facts import Facts
 
@@ -16,12 +17,13 @@ def kaiming_uniform(
     *,
     a: float = 0.0,
     mode: Literal["fan_in", "fan_out"] = "fan_in",
-    nonlinearity: Nonlinearity = "leaky_relu",
+    nonlinearity: NonlinearityOrAuto = "leaky_relu",
 ) -> Uniform:
     """U(-b, b) with b = gain * sqrt(3 / fan). He et al. 2015.
 
-    As `torch.nn.init.kaiming_uniform_`; `a` is the negative slope of leaky_relu. Raises `FanError`
-    for a tensor with fewer than two dimensions.
+    As `torch.nn.init.kaiming_uniform_`; `a` is the negative slope of leaky_relu. With
+    `nonlinearity = "auto"` the gain is that of what follows the layer. Raises `FanError` for a
+    tensor with fewer than two dimensions.
 
     >>> print(kaiming_uniform(Facts((8, 6)), nonlinearity="relu"))
     U(-1, 1)
@@ -35,12 +37,13 @@ def kaiming_normal(
     *,
     a: float = 0.0,
     mode: Literal["fan_in", "fan_out"] = "fan_in",
-    nonlinearity: Nonlinearity = "leaky_relu",
+    nonlinearity: NonlinearityOrAuto = "leaky_relu",
 ) -> Normal:
     """N(0, gain / sqrt(fan)). He et al. 2015.
 
-    As `torch.nn.init.kaiming_normal_`; `a` is the negative slope of leaky_relu. Raises `FanError`
-    for a tensor with fewer than two dimensions.
+    As `torch.nn.init.kaiming_normal_`; `a` is the negative slope of leaky_relu. With
+    `nonlinearity = "auto"` the gain is that of what follows the layer. Raises `FanError` for a
+    tensor with fewer than two dimensions.
 
     >>> print(kaiming_normal(Facts((512, 128)), mode="fan_out", nonlinearity="relu"))
     N(0, 0.0625)
@@ -49,6 +52,18 @@ def kaiming_normal(
 
 
 def _std(
-    tensor: Facts, a: float, mode: Literal["fan_in", "fan_out"], nonlinearity: Nonlinearity
+    tensor: Facts,
+    a: float,
+    mode: Literal["fan_in", "fan_out"],
+    nonlinearity: NonlinearityOrAuto,
 ) -> float:
-    return gain(nonlinearity, a) / math.sqrt(divisor(tensor, mode))
+    if nonlinearity != "auto":
+        factor = gain(nonlinearity, a)
+    elif tensor.auto_gain is not None:
+        factor = tensor.auto_gain
+    else:
+        raise InitializerError(
+            'nonlinearity = "auto" needs a layer, and this tensor has none',
+            hint='name the nonlinearity, such as "relu"',
+        )
+    return factor / math.sqrt(divisor(tensor, mode))

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from initpolicy.batches import Input
 from initpolicy.laws import Law
 from initpolicy.linting.checks import CHECKS
 from initpolicy.linting.finding import Advice, Finding
 from initpolicy.linting.subject import Context, Subject
 from initpolicy.model import Inventory
-from initpolicy.model.flow import flow_of
 from initpolicy.plans import Choice, Plan
 from initpolicy.policy.model import Call, Entry, Policy, Rule
 from initpolicy.problems import Location
+from initpolicy.resolve.gains import as_written, flow_in
 
 Written = dict[tuple[Location, str], tuple[Rule, Entry]]
 
 
-def lint(policy: Policy, plan: Plan, inventory: Inventory) -> Advice:
+def lint(policy: Policy, plan: Plan, inventory: Inventory, input: Input | None = None) -> Advice:
     """Say what is probably wrong with a plan, from types, names, laws and order alone.
 
     `plan` is what `policy` decides for the model of which `inventory` takes stock. Nothing is
-    drawn, and no value is read.
+    drawn, and no value is read. With an `input` the model is run on it, on the meta device where
+    it can be, to see what follows its layers; else it is traced.
     """
     written: Written = {
         (entry.location, str(entry.value)): (rule, entry)
@@ -35,10 +37,7 @@ def lint(policy: Policy, plan: Plan, inventory: Inventory) -> Advice:
         laws[id(inventory.by_name[decision.name].tensor)] = decision.law
         if decision.law.is_drawn:
             streams[decision.stream_name].append(decision.name)
-    # Without wrappers, of which one would compile, and another wait for other processes.
-    flow = flow_of(
-        inventory.modules[0].module, [tensor for slot in inventory.slots for tensor in slot.tensors]
-    )
+    flow = flow_in(inventory, input)
     kinds = {type(entry.module).__name__.lower() for entry in inventory.modules} | flow.called
     normalizes = any(word in kind for kind in kinds for word in ("norm", "rsqrt", "std", "var"))
     context = Context(plan, flow, laws, dict(streams), normalizes)
@@ -48,7 +47,7 @@ def lint(policy: Policy, plan: Plan, inventory: Inventory) -> Advice:
         if decision.law is None or decision.winner is None:
             continue
         winner = decision.winner
-        rule, entry = written.get((winner.location, winner.initializer), (None, None))
+        rule, entry = written.get((winner.location, as_written(winner.initializer)), (None, None))
         call = entry.value if entry and isinstance(entry.value, Call) else None
         slot = inventory.by_name[decision.name]
         subject = Subject(decision, decision.law, winner, call, slot, context)

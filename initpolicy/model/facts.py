@@ -39,6 +39,8 @@ class Facts:
     shape: tuple[int, ...]
     dtype: str = "float32"
     stated_fans: Fans | None = None
+    auto_gain: float | None = None
+    """The gain that what follows the layer calls for, where an argument asks for it."""
 
     @classmethod
     def with_fans(

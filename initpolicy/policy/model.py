@@ -10,6 +10,7 @@ from typing import Any, Literal
 from initpolicy.expressions import Expression
 from initpolicy.initializers import Template
 from initpolicy.policy.glob import NamePattern, NameSelector, TypeSelector, WordPattern
+from initpolicy.policy.names import AUTO
 from initpolicy.problems import Location
 
 Plain = float | int | bool | str
@@ -59,7 +60,9 @@ class Call:
     def is_closed(self) -> bool:
         """Whether no argument depends on the tensor, so that tensors of one shape have one law."""
         given = (*self.arguments, *self.common)
-        return not any(isinstance(value, Expression | Template) for _, value in given)
+        return not any(
+            isinstance(value, Expression | Template) or value == AUTO for _, value in given
+        )
 
     def __str__(self) -> str:
         given = (*self.arguments, *self.common)

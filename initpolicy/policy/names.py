@@ -5,7 +5,13 @@ from dataclasses import dataclass
 TENSOR_FACTS = ("fan_in", "fan_out", "receptive_field", "numel", "ndim", "shape")
 """Of the tensor at hand; of its siblings in the same module as `weight.fan_in`."""
 
-RESERVED = frozenset({*TENSOR_FACTS, "alias", "depth", "module"})
+AUTO = "auto"
+"""An argument that follows from what follows the layer: `gain`, or `nonlinearity`."""
+
+AUTO_GAIN = "auto_gain"
+"""The gain that what follows the layer calls for."""
+
+RESERVED = frozenset({*TENSOR_FACTS, "alias", "depth", "module", AUTO, AUTO_GAIN})
 """Names that no variable and no capture may take."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -25,6 +25,8 @@ from initpolicy.model import (
     read_layout,
 )
 from initpolicy.policy.model import Argument, Call, Chunks, Keep
+from initpolicy.policy.names import AUTO_GAIN
+from initpolicy.resolve.gains import GainError, is_auto
 from initpolicy.resolve.scope import FUNCTIONS, TensorScope
 
 _HOLES = re.compile(r"\{([^{}]*)\}")
@@ -148,10 +150,19 @@ def _evaluated(call: Call, facts: Facts, scope: TensorScope) -> _Arguments:
             scope = scope.of(read)
         else:
             layout, chunks, read = "", 1, facts
+        arguments: list[tuple[str, Argument]] = []
+        for name, argument in call.arguments:
+            if is_auto(name, argument):
+                gain: float = scope[AUTO_GAIN]
+                if name == "gain":
+                    argument = gain
+                else:
+                    read = replace(read, auto_gain=gain)
+            arguments.append((name, argument))
         return _Arguments(
             own=tuple(
                 (name, _closed(argument, scope) if name in formulas else _value(argument, scope))
-                for name, argument in call.arguments
+                for name, argument in arguments
             ),
             facts=read,
             layout=letters_of(layout, facts.ndim) if layout else "",
@@ -161,6 +172,8 @@ def _evaluated(call: Call, facts: Facts, scope: TensorScope) -> _Arguments:
             if "zero_index" in given
             else (),
         )
+    except GainError as error:
+        raise LoweringError(error.code, error.message, error.hint) from None
     except ExpressionError as error:
         raise LoweringError("IP205", str(error)) from None
     except LayoutError as error:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import nn
 
+from initpolicy.batches import Input
 from initpolicy.expressions import Expression, ExpressionError
+from initpolicy.laws import Law
 from initpolicy.model import (
     Inventory,
     ModelError,
@@ -24,6 +27,7 @@ from initpolicy.policy.glob import suggest
 from initpolicy.policy.model import Call, Keep, Policy, Recompute, Rule
 from initpolicy.problems import InitPolicyError, Location, Problem, listed
 from initpolicy.resolve import coverage
+from initpolicy.resolve.gains import GainError, Gains, asks, told
 from initpolicy.resolve.lowering import Lowered, Lowering, LoweringError
 from initpolicy.resolve.matching import Match, Matches, Matching, match
 from initpolicy.resolve.scope import FUNCTIONS, Neighbours, TensorScope, Variables
@@ -38,13 +42,15 @@ def resolve(
     variables: Mapping[str, float | str] | None = None,
     rename: Mapping[str, str] | None = None,
     inventory: Inventory | None = None,
+    input: Input | None = None,
 ) -> Plan:
     """Decide for each tensor of `model` what it begins with.
 
     Touches no tensor's memory, works on the meta device and draws no random number. `seed` and
     `variables` replace what the policy says; a variable may be a number or an expression.
     `rename` is that of `read_model`. `inventory` is what was read off the model, if that was done
-    before. Raises `InitPolicyError` with every problem that was found; warnings are part of the
+    before. `input` is what the model is called with, for gains that follow from what follows a
+    layer. Raises `InitPolicyError` with every problem that was found; warnings are part of the
     plan.
     """
     seed = policy.seed if seed is None else seed
@@ -52,7 +58,7 @@ def resolve(
     overrides = _overrides(policy, variables or {}, problems)
     if inventory is None:
         inventory = read_model(model, rename)
-    return _Resolving(model, policy, seed, inventory, overrides, problems).plan()
+    return _Resolving(model, policy, seed, inventory, overrides, problems, input).plan()
 
 
 def read_model(model: nn.Module, rename: Mapping[str, str] | None = None) -> Inventory:
@@ -111,6 +117,7 @@ class _Resolving:
         inventory: Inventory,
         overrides: Mapping[str, float | Expression],
         problems: list[Problem],
+        input: Input | None,
     ) -> None:
         self.policy = policy
         self.seed = seed
@@ -118,6 +125,8 @@ class _Resolving:
         self.variables = Variables(policy, overrides, model, inventory)
         self.neighbours = Neighbours(inventory)
         self.lowering = Lowering()
+        self.matching: Matching | None = None
+        self.gains = Gains(inventory, self.law_of, input)
         # By entry without expressions, and facts, which alike tensors of the inventory share.
         self.closed: dict[tuple[int, int], Lowered] = {}
         self.decided: dict[tuple[int, int, type, bool], Decision] = {}
@@ -130,6 +139,7 @@ class _Resolving:
         self.check_lazy()
         matching = match(self.policy, self.inventory, self.holds)
         self.problems += coverage.unmatched(self.policy, self.inventory, matching)
+        self.matching = matching
         decided = zip(self.inventory.slots, matching.deciding, strict=True)
         decisions = tuple(
             [self.decision(slot, found, matching) for slot, found in decided if not slot.lazy]
@@ -176,6 +186,7 @@ class _Resolving:
             self.variables,
             self.neighbours,
             canonical=slot.sites[0],
+            gains=self.gains if self.matching else None,  # no condition waits for what it decides
         )
 
     def holds(self, slot: Slot, site: Site, rule: Rule, captures: Mapping[str, int]) -> bool:
@@ -223,7 +234,7 @@ class _Resolving:
             dtype=facts.dtype,
             module_type=class_of(site.module).__name__,
             law=lowered.law if lowered else None,
-            winner=self.choice(winner) if winner else None,
+            winner=self.winning(winner, site) if winner else None,
             losers=tuple(map(self.choice, matches[-2::-1])) if len(matches) > 1 else (),
             aliases=tuple(site.name for site in slot.sites[1:]) if len(slot.sites) > 1 else (),
             stream=lowered.stream if lowered else "",
@@ -281,6 +292,23 @@ class _Resolving:
             entry = match.entry
             self.choices[key] = Choice(str(match.rule), str(entry.value), entry.location)
         return self.choices[key]
+
+    def winning(self, match: Match, site: Site) -> Choice:
+        """The choice of the winner, with the gain that it asked for."""
+        choice = self.choice(match)
+        if self.is_closed(match) or not asks(match.entry.value):
+            return choice
+        try:
+            gain = self.gains.of(site.module)
+        except GainError:  # noted where its law was asked for
+            return choice
+        return replace(choice, initializer=told(choice.initializer, gain))
+
+    def law_of(self, slot: Slot) -> Law | None:
+        """The law of a tensor that another one depends on."""
+        matches = self.matching.by_site[slot.name] if self.matching else ()
+        lowered = self.lowered(matches[-1], slot, slot.sites[0]) if matches else None
+        return lowered.law if lowered else None
 
     def compare_aliases(self, slot: Slot, matching: Matching, decided: Lowered | None) -> None:
         """Warn where another name of a tied tensor would have it begin otherwise."""

@@ -13,7 +13,8 @@ from initpolicy.initializers import InitializerError, gain
 from initpolicy.model import Facts, FanError, Inventory, Site, Slot
 from initpolicy.policy.glob import suggest
 from initpolicy.policy.model import AttributeVariable, CountVariable, Policy, Variable
-from initpolicy.policy.names import TENSOR_FACTS
+from initpolicy.policy.names import AUTO_GAIN, TENSOR_FACTS
+from initpolicy.resolve.gains import Gains
 
 
 def _gain(nonlinearity: str, parameter: float | None = None) -> float:
@@ -188,7 +189,9 @@ class TensorScope(Mapping[str, Any]):
         neighbours: Neighbours,
         *,
         canonical: Site,
+        gains: Gains | None = None,
     ) -> None:
+        self._gains = gains
         self._canonical = canonical
         self._alias = site is not canonical
         self._site = site
@@ -215,11 +218,13 @@ class TensorScope(Mapping[str, Any]):
             self._variables,
             self._neighbours,
             canonical=self._canonical,
+            gains=self._gains,
         )
 
     @cached_property
     def _known(self) -> tuple[str, ...]:
-        return (*self._captures, *self._variables, *TENSOR_FACTS, "alias", "depth")
+        own = (*TENSOR_FACTS, "alias", "depth", *([AUTO_GAIN] if self._gains else []))
+        return (*self._captures, *self._variables, *own)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)
@@ -236,6 +241,8 @@ class TensorScope(Mapping[str, Any]):
             return self._alias
         if name == "depth":
             return len(self._site.module_name.split(".")) if self._site.module_name else 0
+        if name == AUTO_GAIN and self._gains is not None:
+            return self._gains.of(self._site.module).value
         owner, dot, rest = name.partition(".")
         if not dot:
             return self._variables[name]

@@ -424,8 +424,8 @@ def test_integer_and_bool_tensors_take_constants_only():
         (
             '[[rule]]\ninit."*" = { fn = "constant", val = "fan" }',
             "x.toml:4: IP205 rule for every module: `init.*`, for weight, bias: fan: no name "
-            '"fan"; did you mean "fan_in"? In scope: alias, depth, fan_in, fan_out, ndim, numel, '
-            "receptive_field, shape",
+            '"fan"; did you mean "fan_in"? In scope: alias, auto_gain, depth, fan_in, fan_out, '
+            "ndim, numel, receptive_field, shape",
         ),
         (
             '[[rule]]\ninit."*" = { fn = "constant", val = "module.groups" }',

@@ -34,7 +34,7 @@ from initpolicy.model.flow.steps import (
 Settle = Callable[[nn.Module], "Elementwise | None"]
 """Gives the function of an activation, on the CPU; None if its parameters are not known numbers."""
 
-Kind = Literal["unseen", "gate", "unknown"]
+Kind = Literal["inside", "unseen", "gate", "unknown"]
 
 LAYERS = (nn.Linear, nn.Bilinear, _ConvNd, nn.Embedding, nn.EmbeddingBag, nn.MultiheadAttention)
 
@@ -73,7 +73,7 @@ def following(flow: Flow, module: nn.Module, settle: Settle) -> list[After]:
     if isinstance(module, nn.MultiheadAttention):
         return [After("attention")]
     if isinstance(module, RNNBase | RNNCellBase):
-        raise FollowingError("unseen", f"the functions inside {kind} are not looked at")
+        raise FollowingError("inside", f"the functions inside {kind} are not looked at")
     calls = flow.steps.get(id(module))
     if not calls:
         where = "in the model" if flow.traced else "in a container of the model"
