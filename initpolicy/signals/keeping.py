@@ -81,5 +81,6 @@ def _end_of_pass(model: nn.Module) -> None:
         first: Any = getattr(state, "_fsdp_param_group", None)  # older versions have but one
         groups: list[Any] = getattr(state, "_fsdp_param_groups", [first])
         for group in filter(None, groups):
-            group._training_state = type(group._training_state).IDLE
+            states: Any = type(group._training_state)  # pyright: ignore[reportUnknownVariableType]
+            group._training_state = states.IDLE
     reshard(model)
