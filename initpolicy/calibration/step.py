@@ -197,5 +197,4 @@ def step(
 
 
 def _all_parameters(module: nn.Module) -> tuple[str, ...]:
-    own = [name for name, _, kind, _ in tensors(module) if kind == "parameter"]
-    return tuple(name for name in own if find(module, name) is not None)
+    return tuple(name for name, *_ in tensors(module) if find(module, name) is not None)

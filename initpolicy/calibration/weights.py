@@ -95,7 +95,7 @@ def _fits(factor: Tensor, magnitude: Tensor) -> bool:
 
 
 def find(module: nn.Module, name: str) -> Tunable | None:
-    """Find a floating-point tensor of a module; None if it has none of this name with a shape.
+    """Find a floating-point parameter of a module; None if it has none of this name and a shape.
 
     >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2, bias=False))
     >>> [tuple(tensor.shape) for tensor in find(layer, "weight").tensors]
@@ -103,8 +103,8 @@ def find(module: nn.Module, name: str) -> Tunable | None:
     >>> find(layer, "bias")
     """
     held: Tensor | Computed | None = None
-    for own, tensor, _, _ in tensors(module):
-        if own == name and not is_lazy(tensor):
+    for own, tensor, kind, _ in tensors(module):
+        if (own, kind) == (name, "parameter") and not is_lazy(tensor):
             held = tensor
     for one in computed(module):
         if one.local_name == name:
