@@ -13,7 +13,8 @@ from initpolicy.model import Inventory
 from initpolicy.plans import Choice, Plan
 from initpolicy.policy.model import Call, Entry, Policy, Rule
 from initpolicy.problems import Location
-from initpolicy.resolve.gains import as_written, flow_in
+from initpolicy.resolve.finding import flow_in
+from initpolicy.resolve.gains import as_written
 
 Written = dict[tuple[Location, str], tuple[Rule, Entry]]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-from initpolicy.batches import Input
 from initpolicy.expressions import Expression, ExpressionError
 from initpolicy.laws import Law
 from initpolicy.model import (
@@ -32,6 +32,9 @@ from initpolicy.resolve.lowering import Lowered, Lowering, LoweringError
 from initpolicy.resolve.matching import Match, Matches, Matching, match
 from initpolicy.resolve.scope import FUNCTIONS, Neighbours, TensorScope, Variables
 from initpolicy.resolve.steps import steps
+
+if TYPE_CHECKING:
+    from initpolicy.batches import Input
 
 
 def resolve(
