@@ -271,6 +271,8 @@ def _average_layers(passes: Sequence[Mapping[Key, Signal]]) -> Iterator[LayerSig
             mean("entropy"),
             mean("gradient"),
             first.weight,
+            tuple(one.std for one in same),
+            tuple(one.gradient for one in same if one.gradient is not None),
         )
 
 

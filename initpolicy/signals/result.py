@@ -66,6 +66,10 @@ class LayerSignal:
     """The root mean square of the loss's gradient in the outputs; None if there is none."""
     weight: str = ""
     """The parameter that a function of weights multiplies with; empty if there is none."""
+    stds: tuple[float, ...] = ()
+    """The std in each draw in which the function was called."""
+    gradients: tuple[float, ...] = ()
+    """The gradient in each draw in which there is one."""
 
     def __str__(self) -> str:
         return f"{self.name or 'the model'} ({self.function})"
@@ -220,4 +224,6 @@ class Probe(Shown):
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

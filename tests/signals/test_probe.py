@@ -161,6 +161,8 @@ def test_numbers_are_means_over_the_seeds() -> None:
     for layers in zip(found.layers, one.layers, two.layers, three.layers, strict=True):
         average, *each = (layer.std for layer in layers)
         assert average == pytest.approx(sum(each) / 3)
+        assert layers[0].stds == tuple(each)
+        assert layers[0].gradients == tuple(layer.gradient for layer in layers[1:])
 
 
 def test_a_plan_is_probed_from_its_seed_on() -> None:

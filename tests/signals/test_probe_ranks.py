@@ -34,7 +34,8 @@ def rows(found: Probe) -> list[dict[str, Any]]:
 
 
 def near(value: Any) -> Any:
-    return pytest.approx(value, rel=1e-3, abs=1e-7) if isinstance(value, float) else value
+    numbers = isinstance(value, float | tuple)
+    return pytest.approx(value, rel=1e-3, abs=1e-7) if numbers else value
 
 
 def close(found: Probe, expected: Probe) -> None:
