@@ -177,6 +177,17 @@ def test_a_step_that_fails_leaves_the_draws() -> None:
     assert initpolicy.digest(drawn) == initpolicy.digest(failed)
 
 
+def test_a_plan_for_another_model_is_refused() -> None:
+    plan = initpolicy.plan(chain(), policy())
+    other = Plan.from_json(
+        {**plan.to_json(), "steps": [{**plan.steps[0].to_json(), "layers": ["0", "stem.0"]}]}
+    )
+    assert said(chain(), other, data=batch()) == (
+        "x.toml:8: IP301 the step lsuv(tolerance=0.01) is for layers that the model lacks: stem.0; "
+        "make a plan for this model"
+    )
+
+
 def test_data_that_no_step_needs_do_no_harm() -> None:
     one, other = chain(), chain()
     assert initpolicy.apply(one, policy(LINEAR), data=batch()) == initpolicy.apply(

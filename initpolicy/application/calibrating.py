@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import cast
@@ -45,8 +45,7 @@ def check_steps(
     names = _names(model, inventory)
     for step in plan.steps:
         with _telling(step):
-            layers = [names[name] for name in step.layers]
-            calibration.check(model, step.fn, dict(step.arguments), layers)
+            calibration.check(model, step.fn, dict(step.arguments), _layers(step, names))
     batch = batch_of(data, model, plan.seed)
     digest = data_digest(batch)
     if any(step.data not in ("", digest) for step in plan.steps):
@@ -87,7 +86,7 @@ def rehearse(model: nn.Module, plan: Plan, inventory: Inventory, batch: Batch | 
     names = _names(model, inventory)
     for step in plan.steps:
         with _telling(step):
-            calibration.rehearse(model, [names[name] for name in step.layers], batch)
+            calibration.rehearse(model, _layers(step, names), batch)
 
 
 def calibrate(
@@ -114,7 +113,7 @@ def calibrate(
                 model,
                 step.fn,
                 dict(step.arguments),
-                [names[name] for name in step.layers],
+                _layers(step, names),
                 batch,
                 seed=plan.seed,
                 progress=None if progress is None else _shares(progress, share),
@@ -158,6 +157,21 @@ def _names(model: nn.Module, inventory: Inventory) -> dict[str, str]:
     return {
         name: own[id(module)] for name, module in inventory.named_modules() if id(module) in own
     }
+
+
+def _layers(step: Step, names: Mapping[str, str]) -> list[str]:
+    """What the model calls the layers of a step."""
+    unknown = [name for name in step.layers if name not in names]
+    if unknown:
+        raise InitPolicyError(
+            Problem(
+                "IP301",
+                f"the step {step.call} is for layers that the model lacks: {listed(unknown)}",
+                "make a plan for this model",
+                step.location,
+            )
+        )
+    return [names[name] for name in step.layers]
 
 
 @contextmanager

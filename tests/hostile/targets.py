@@ -32,6 +32,7 @@ from torch import nn
 
 import initpolicy
 from initpolicy import lockfile
+from initpolicy.application import told
 from initpolicy.expressions import Expression, ExpressionError
 from initpolicy.plans import Plan
 from initpolicy.policy import builtins, load
@@ -65,6 +66,19 @@ LAWS = """
 """
 
 
+STEPS = """
+    [[calibrate]]
+    fn = "lsuv"
+    name = "2"
+    tolerance = 0.5
+    [[calibrate]]
+    fn = "autoencoder"
+    type = "Linear"
+    loss = "bernoulli"
+    optional = true
+"""
+
+
 @cache
 def plan() -> Plan:
     """A plan of laws of several kinds."""
@@ -72,9 +86,15 @@ def plan() -> Plan:
 
 
 @cache
+def calibrated() -> Plan:
+    """The same with steps that need data, whose digest is known."""
+    return told(initpolicy.plan(model(), parse(LAWS + STEPS), seed=3), model(), "2,3,4,4")
+
+
+@cache
 def lock() -> str:
-    """The lock of that plan."""
-    return lockfile.write(lockfile.lock(plan(), digests=True))
+    """The lock of such a plan."""
+    return lockfile.write(lockfile.lock(calibrated(), digests=True))
 
 
 @cache
@@ -94,7 +114,7 @@ def filled() -> dict[str, torch.Tensor]:
 
 def toml(random: Random, folder: Path) -> bool:
     """Policies, in every way that text may be wrong, and resolved if they load."""
-    text = mutated_text(random, random.choice((LAWS, *policies())))
+    text = mutated_text(random, random.choice((LAWS, LAWS + STEPS, *policies())))
     if random.random() < 0.3:
         (folder / "policy.toml").write_bytes(
             mutated_bytes(random, text.encode("utf-8", "surrogatepass"))
@@ -197,17 +217,15 @@ def glob(random: Random, folder: Path) -> bool:
 
 def plan_json(random: Random, folder: Path) -> bool:
     """Plans, carried out and judged if they can be read."""
-    if random.random() < 0.3:
-        data: Any = json_bytes(random, plan().to_json())
-    else:
-        data = mutated_json(random, plan().to_json())
+    whole = random.choice((plan, calibrated))().to_json()
+    data: Any = json_bytes(random, whole) if random.random() < 0.3 else mutated_json(random, whole)
     read = refusing(Plan.from_json, data)
     if read is None:
         return False
     assert Plan.from_json(read.to_json()) == read
     str(read)
     refusing(lockfile.lock, read, digests=False)
-    refusing(initpolicy.apply, nn.Sequential(*model()), read)
+    refusing(initpolicy.apply, nn.Sequential(*model()), read, data=random.choice((None, "2,3,4,4")))
     refusing(initpolicy.verify, filled(), read, exact=random.random() < 0.5)
     return True
 
