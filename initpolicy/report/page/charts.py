@@ -10,6 +10,7 @@ from initpolicy.report.page.axes import Scale, place, short
 from initpolicy.report.page.markup import Markup, join, tag
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _WIDTH, _HEIGHT = 64.0, 948.0, 14.0, 206.0, 960, 250
+_LEAST, _MOST = 1e-300, 1e300
 _MOST_TITLES = 1200  # marks that say what they are when one points at them
 
 MARKS = ("circle", "triangle", "square", "diamond")
@@ -90,7 +91,7 @@ def _vertical(chart: Chart) -> Scale:
     if high / low < 10:  # a signal that keeps its size is seen to keep it
         middle = math.sqrt(low) * math.sqrt(high)
         low, high = middle / math.sqrt(10), middle * math.sqrt(10)
-    return Scale(low / 1.3, high * 1.3, _BOTTOM, _TOP, log=True)
+    return Scale(max(low / 1.3, _LEAST), min(high * 1.3, _MOST), _BOTTOM, _TOP, log=True)
 
 
 def _shown(value: float) -> bool:
