@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from initpolicy.calibration.errors import CalibrationError
@@ -22,22 +20,7 @@ _MODULES = (
     nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Threshold,
 )  # fmt: skip
 
-_FUNCTIONS: Mapping[str, Activation] = {
-    "gelu": F.gelu,
-    "hardsigmoid": F.hardsigmoid,
-    "hardswish": F.hardswish,
-    "logsigmoid": F.logsigmoid,
-    "mish": F.mish,
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "selu": F.selu,
-    "sigmoid": torch.sigmoid,
-    "silu": F.silu,
-    "softsign": F.softsign,
-    "tanh": torch.tanh,
-    "tanhshrink": F.tanhshrink,
-}
-"""Those without arguments: a trace tells the name of a function, and not what it is called with."""
+_FUNCTIONS = frozenset(kind.__name__.lower() for kind in _MODULES)
 
 _WEIGHTS = frozenset(["linear", "conv1d", "conv2d", "conv3d"])
 
@@ -69,12 +52,11 @@ def _after(flow: Flow, name: str, module: nn.Module) -> Activation:
             code="IP776",
         )
     found = [_activation(step) for step in following]
-    if len(kinds) > 1 or any(one is None for one in found):
+    if len(set(map(_told, following))) > 1 or any(one is None for one in found):
         raise CalibrationError(
             f"{name}: it is followed by {' and '.join(sorted(kinds))}, and not by one activation "
             "that acts on each element by itself",
-            hint="leave it out; an activation with arguments is known as a module, such as "
-            "nn.LeakyReLU(0.2)",
+            hint="leave it out",
             code="IP776",
         )
     assert found[0] is not None
@@ -86,13 +68,34 @@ def _activation(step: Step) -> Activation | None:
 
     if step.name == OUTPUT or step.name in _WEIGHTS:
         return _identity
-    if step.module is None:
-        return _FUNCTIONS.get(step.name)
-    return _calling(step.module) if isinstance(step.module, _MODULES) else None
+    if isinstance(step.module, _MODULES):
+        return _calling(step.module)
+    if step.module is None and step.name in _FUNCTIONS and step.function and step.sources == 1:
+        return _like(step.function, step.args[1:], step.kwargs)
+    return None
+
+
+def _told(step: Step) -> str:
+    """What is called and with what, so that two calls can be compared."""
+    if step.module is not None or step.sources != 1:
+        return repr(step.module or step.name)
+    return f"{step.name} {step.args[1:]} {_named(step.kwargs)}"
+
+
+def _named(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name != "input"}
 
 
 def _calling(module: Any) -> Activation:
     return lambda values: module.forward(values)
+
+
+def _like(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Activation:
+    """A function with the arguments that the model gives it besides the values."""
+    own = _named(kwargs)
+    return lambda values: function(values, *args, **own)
 
 
 def _identity(values: Tensor) -> Tensor:

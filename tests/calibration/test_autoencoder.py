@@ -258,7 +258,10 @@ class Functional(nn.Module):
     [
         (F.relu, nn.ReLU()),
         (torch.tanh, nn.Tanh()),
-        (torch.Tensor.sigmoid, nn.Sigmoid()),
+        (lambda x: x.sigmoid(), nn.Sigmoid()),
+        (lambda x: F.leaky_relu(x, 0.3), nn.LeakyReLU(0.3)),
+        (lambda x: F.softplus(input=x, beta=2), nn.Softplus(2)),
+        (lambda x: F.relu(x, inplace=True), nn.ReLU()),
         (F.gelu, nn.GELU()),
         (F.silu, nn.SiLU()),
         (lambda x: x, nn.Identity()),
@@ -287,6 +290,11 @@ def test_functions_are_the_activations_that_modules_are(function: Any, module: n
         (
             nn.Sequential(nn.Linear(64, 8), nn.PReLU()),
             "0: it is followed by prelu, and not by one activation that acts on each element "
+            "by itself",
+        ),
+        (
+            Functional(lambda x: F.leaky_relu(x, 0.1) + F.leaky_relu(x, 0.2)),
+            "fc: it is followed by leakyrelu, and not by one activation that acts on each element "
             "by itself",
         ),
         (
