@@ -20,6 +20,7 @@ from initpolicy.cli import inputs
 from initpolicy.cli.options import (
     AsWhat,
     Data,
+    Example,
     Kwarg,
     Model,
     Output,
@@ -83,6 +84,7 @@ def plan(
     seed: Seed = None,
     var: Var = None,
     kwarg: Kwarg = None,
+    input: Example = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="exit with 1 if there are warnings")
     ] = False,
@@ -92,7 +94,8 @@ def plan(
     from initpolicy.report import findings
 
     with reporting(output) as cases:
-        decided = inputs.read(model, policy, kwarg or [], var or [], device="meta").plan(seed)
+        read = inputs.read(model, policy, kwarg or [], var or [], device="meta")
+        decided = read.plan(seed, input)
         cases += findings.of_plan(decided)
         if output is Output.json:
             machine.write(decided.to_json(), sys.stdout)

@@ -9,7 +9,18 @@ import typer
 
 import initpolicy
 from initpolicy.cli import inputs
-from initpolicy.cli.options import AsWhat, Kwarg, Model, Output, Policies, Seed, Var, app, reporting
+from initpolicy.cli.options import (
+    AsWhat,
+    Example,
+    Kwarg,
+    Model,
+    Output,
+    Policies,
+    Seed,
+    Var,
+    app,
+    reporting,
+)
 from initpolicy.report import findings, machine, text
 from initpolicy.report import verdict as report
 
@@ -23,13 +34,20 @@ def lint(
     seed: Seed = None,
     var: Var = None,
     kwarg: Kwarg = None,
+    input: Example = None,
     output: AsWhat = Output.text,
 ) -> None:
     """Say what is probably wrong with how a model would begin; exit with 1 if anything is."""
     with reporting(output) as cases:
         read = inputs.read(model, policy, kwarg or [], var or [], device="meta")
         with redirect_stdout(sys.stderr):  # what the model prints is no part of a report
-            advice = initpolicy.lint(read.model, read.policy, seed=seed, vars=read.variables)
+            advice = initpolicy.lint(
+                read.model,
+                read.policy,
+                seed=seed,
+                vars=read.variables,
+                input=inputs.batch_named(input),
+            )
         cases.append(findings.of_problems(policy, [found.problem for found in advice.findings]))
         if output is Output.json:
             machine.write(advice.to_json(), sys.stdout)

@@ -66,6 +66,14 @@ Data = Annotated[
         "times for several arguments",
     ),
 ]
+Example = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SHAPE|CALLABLE",
+        help="run the model once to see what follows its layers: 8,3,224,224 or "
+        "ids=8,128:int64:50257 for each argument, or file.py:function that gives a batch",
+    ),
+]
 AsWhat = Annotated[
     Output, typer.Option(help="for people, or for programs; sarif, junit and github tell findings")
 ]

@@ -66,7 +66,7 @@ def selu_without_lecun(subject: Subject) -> Iterator[str]:
     moments = subject.law.moments
     if moments is None or moments.variance == 0 or subject.is_transposed:
         return
-    fan_in = subject.slot.facts.fan_in
+    fan_in = subject.fan_in
     scale = moments.std * math.sqrt(fan_in)
     # The draws of torch's own gain, 3/4, are let be; it is what calculate_gain("selu") gives.
     if not 0.7 < scale < 1.15:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from initpolicy.linting import activations, bounds, depth, fans, overwriting, symmetry
+from initpolicy.linting import activations, allowing, bounds, depth, fans, overwriting, symmetry
 from initpolicy.linting.subject import Subject
 
 Look = Callable[[Subject], Iterator[str]]
@@ -35,6 +35,7 @@ class Check:
         return inspect.getdoc(self.look) or ""
 
 
+# The last one is about what the others have found.
 CHECKS = (
     Check("IP701", symmetry.units_alike),
     Check("IP702", bounds.bounds_far_out),
@@ -50,4 +51,5 @@ CHECKS = (
     Check("IP712", overwriting.repeated_stream),
     Check("IP713", overwriting.pretrained_overwritten),
     Check("IP714", depth.branches_not_scaled),
+    Check("IP715", allowing.allowed_for_nothing),
 )

@@ -25,7 +25,7 @@ def branches_not_scaled(subject: Subject) -> Iterator[str]:
         return
     if not flow.ends_branch(subject.module):
         return
-    scale = moments.std * math.sqrt(subject.slot.facts.fan_in)
+    scale = moments.std * math.sqrt(subject.fan_in)
     bound = 1 / math.sqrt(flow.branches)
     if scale > 1.2 * bound:
         yield (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import product
 
 from initpolicy.batches import Input
 from initpolicy.laws import Law
@@ -41,9 +42,9 @@ def lint(policy: Policy, plan: Plan, inventory: Inventory, input: Input | None =
     flow = flow_in(inventory, input)
     kinds = {type(entry.module).__name__.lower() for entry in inventory.modules} | flow.called
     normalizes = any(word in kind for kind in kinds for word in ("norm", "rsqrt", "std", "var"))
-    context = Context(plan, flow, laws, dict(streams), normalizes)
-    found: dict[tuple[str, Choice], list[tuple[str, str]]] = {}
-    allowed = 0
+    first: dict[int, str] = {}
+    context = Context(plan, flow, laws, dict(streams), normalizes, set(), first)
+    subjects: list[Subject] = []
     for decision in plan.filled:
         if decision.law is None or decision.winner is None:
             continue
@@ -51,13 +52,19 @@ def lint(policy: Policy, plan: Plan, inventory: Inventory, input: Input | None =
         rule, entry = written.get((winner.location, as_written(winner.initializer)), (None, None))
         call = entry.value if entry and isinstance(entry.value, Call) else None
         slot = inventory.by_name[decision.name]
-        subject = Subject(decision, decision.law, winner, call, slot, context)
-        for check in CHECKS:
-            for message in check.look(subject):
-                if rule is not None and check.code in rule.allow:
-                    allowed += 1
-                else:
-                    found.setdefault((check.code, winner), []).append((decision.name, message))
+        subjects.append(Subject(decision, decision.law, winner, call, slot, context, rule))
+        first.setdefault(id(rule), decision.name)
+    found: dict[tuple[str, Choice], list[tuple[str, str]]] = {}
+    allowed = 0
+    for check, subject in product(CHECKS, subjects):
+        rule = subject.rule
+        for message in check.look(subject):
+            if rule is not None and check.code in rule.allow:
+                allowed += 1
+                context.silenced.add((id(rule), check.code))
+            else:
+                told = found.setdefault((check.code, subject.winner), [])
+                told.append((subject.decision.name, message))
     titles = {check.code: check.title for check in CHECKS}
     findings = [
         Finding(code, titles[code], tuple(name for name, _ in told), told[0][1], winner)

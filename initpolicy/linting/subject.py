@@ -12,10 +12,10 @@ from initpolicy import initializers
 from initpolicy.expressions import Expression, ExpressionError
 from initpolicy.initializers import InitializerError, gain
 from initpolicy.laws import Law
-from initpolicy.model import Slot
+from initpolicy.model import Slot, class_of
 from initpolicy.model.flow import Flow, Step
 from initpolicy.plans import Choice, Decision, Plan
-from initpolicy.policy.model import Call
+from initpolicy.policy.model import Call, Rule
 from initpolicy.resolve.scope import FUNCTIONS
 
 NORMS = (
@@ -29,7 +29,6 @@ NORMS = (
     nn.LayerNorm,
     nn.GroupNorm,
 )
-_NORM_NAMES = frozenset(["batchnorm", "layernorm", "groupnorm", "instancenorm", "rmsnorm"])
 LAYERS = (nn.Linear, nn.Bilinear, _ConvNd)
 GAINED = frozenset(["xavier_normal", "xavier_uniform", "orthogonal", "delta_orthogonal"])
 KAIMING = frozenset(["kaiming_normal", "kaiming_uniform"])
@@ -48,6 +47,10 @@ class Context:
     """The names of the tensors that are drawn from each stream."""
     normalizes: bool
     """Whether anything in the model is called a normalization."""
+    silenced: set[tuple[int, str]]
+    """The rules, by id, that allowed something that was found, each with its code."""
+    first: Mapping[int, str]
+    """The name of the first tensor that a rule decides on, by the id of the rule."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,8 @@ class Subject:
     """The initializer as it was written; None for parts with an initializer each."""
     slot: Slot
     context: Context
+    rule: Rule | None = None
+    """The rule that decides; None if the plan is of another policy."""
 
     @property
     def module(self) -> nn.Module:
@@ -70,8 +75,20 @@ class Subject:
     @property
     def is_weight(self) -> bool:
         """Whether it is the weight of a linear layer or of a convolution, and learns."""
-        name = self.slot.local_name
-        return isinstance(self.module, LAYERS) and name == "weight" and self._learns
+        is_layer = isinstance(self.module, LAYERS) or self.is_turned
+        return is_layer and self.slot.local_name == "weight" and self._learns
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether it is the weight of a linear layer that is stored with its inputs first."""
+        kind = class_of(self.module)
+        is_turned = kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers.")
+        return is_turned and self.slot.local_name == "weight"
+
+    @property
+    def fan_in(self) -> int:
+        """How many inputs each output of a layer sums over."""
+        return self.slot.shape[0] if self.is_turned else self.slot.facts.fan_in
 
     @property
     def _learns(self) -> bool:
@@ -94,7 +111,7 @@ class Subject:
         convolution = self.convolution
         if convolution is not None:
             return convolution.out_channels // convolution.groups
-        return self.decision.shape[0]
+        return self.decision.shape[1 if self.is_turned else 0]
 
     @property
     def following(self) -> list[Step]:
@@ -147,4 +164,4 @@ class Subject:
 
 def is_norm(step: Step) -> bool:
     """Whether a step normalizes its input."""
-    return isinstance(step.module, NORMS) or step.name in _NORM_NAMES
+    return isinstance(step.module, NORMS) or "norm" in step.name

@@ -74,11 +74,12 @@ def allow(*codes: str) -> None:
 def test_a_rule_allows_findings_of_the_tensors_that_it_decides_on() -> None:
     allow("IP702", "IP703")  # 0.weight is decided by the other rule, which allows nothing
     advice = initpolicy.lint(net(), "net.toml")
-    assert [found.code for found in advice.findings] == ["IP703"]
+    assert [found.code for found in advice.findings] == ["IP715", "IP703"]
     assert advice.allowed == 2
-    assert str(advice).startswith("net.toml: 1 finding, 2 allowed by their rules\n")
+    assert str(advice).startswith("net.toml: 2 findings, 2 allowed by their rules\n")
     allow("IP703")
-    assert len(initpolicy.lint(net(), "net.toml").findings) == 2
+    found = initpolicy.lint(net(), "net.toml").findings
+    assert [one.code for one in found] == ["IP702", "IP715", "IP703"]
 
 
 def test_what_an_extended_policy_allows_stays_allowed() -> None:
