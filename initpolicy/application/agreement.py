@@ -30,7 +30,7 @@ class Agreement:
 
     def on(self, plan: Plan, inventory: Inventory) -> None:
         """State the plan; only tensors that are shared out are compared."""
-        for slot in inventory.slots:
+        for slot in inventory.slots if may_be_sharded() else ():
             mesh = mesh_of(slot.tensor)
             if mesh is not None:
                 self.decisions.setdefault(_key(mesh), [f"seed {plan.seed}"]).append(

@@ -16,7 +16,15 @@ from initpolicy.application.fitting import Job, fitting
 from initpolicy.application.memory import check_memory, give, new_memory, take_back
 from initpolicy.application.rebuilding import rebuild
 from initpolicy.batches import Batch, Input
-from initpolicy.model import Inventory, ModelError, Slot, is_sharded, reshard, shard_of
+from initpolicy.model import (
+    Inventory,
+    ModelError,
+    Slot,
+    is_sharded,
+    may_be_sharded,
+    reshard,
+    shard_of,
+)
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
 
@@ -126,7 +134,7 @@ def _check_draws(draws: Draws, jobs: list[Job]) -> None:
 
 def _check_shards(inventory: Inventory) -> None:
     problems: list[Problem] = []
-    for slot in inventory.slots:
+    for slot in inventory.slots if may_be_sharded() else ():
         try:
             shard_of(slot.tensor, slot.name)
         except ModelError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from initpolicy.laws import Law, LawError
@@ -22,13 +23,15 @@ class Job(NamedTuple):
 
 def fitting(plan: Plan, inventory: Inventory) -> list[Job]:
     """Give the tensors to fill, each with its law; raises unless the plan fits the whole model."""
-    problems = _misfits(plan, inventory)
-    if problems:
-        raise InitPolicyError(problems)
-    slots = {slot.name: slot for slot in inventory.slots}
+    slots: Sequence[Slot] = inventory.slots
+    if len(plan) != len(slots) or not all(map(_alike, plan, slots)):
+        problems = _misfits(plan, inventory)
+        if problems:
+            raise InitPolicyError(problems)
+        slots = [inventory.by_name[decision.name] for decision in plan]  # in another order
     jobs = [
-        Job(decision.law, slots[decision.name], decision.stream_name)
-        for decision in plan
+        Job(decision.law, slot, decision.stream_name)
+        for decision, slot in zip(plan, slots, strict=True)
         if decision.law is not None
     ]
     _check_files(jobs)
@@ -38,9 +41,9 @@ def fitting(plan: Plan, inventory: Inventory) -> list[Job]:
 def _check_files(jobs: list[Job]) -> None:
     """Raise unless every file still has what the plan takes from it."""
     problems: list[Problem] = []
-    laws = {id(job.law): job.law for job in jobs}  # many tensors share one
+    laws = {id(law): law for law, _, _ in jobs}  # many tensors share one
     reading = {key for key, law in laws.items() if any(True for _ in files_of(law))}
-    for law, slot, _ in jobs:
+    for law, slot, _ in jobs if reading else ():
         if id(law) in reading:
             try:
                 law.validate(slot.shape, slot.dtype)
@@ -51,8 +54,6 @@ def _check_files(jobs: list[Job]) -> None:
 
 
 def _misfits(plan: Plan, inventory: Inventory) -> list[Problem]:
-    if len(plan) == len(inventory.slots) and all(map(_alike, plan, inventory.slots)):
-        return []
     slots = {slot.name: slot for slot in inventory.slots}
     planned = {decision.name: decision for decision in plan}
     hint = "plan it anew for this model"
@@ -81,14 +82,14 @@ def _misfits(plan: Plan, inventory: Inventory) -> list[Problem]:
 
 
 def _alike(decision: Decision, slot: Slot) -> bool:
-    facts, sites = slot.measured, slot.sites
+    facts, site, aliases = slot.measured, slot.sites[0], slot.aliases
     return (
         facts is not None
-        and decision.name == sites[0].name
+        and decision.name == site.name
         and decision.shape == facts.shape
         and decision.dtype == facts.dtype
-        and decision.kind == sites[0].kind
-        and decision.aliases == tuple(site.name for site in sites[1:])
+        and decision.kind == site.kind
+        and decision.aliases == (aliases and tuple(alias.name for alias in aliases))
     )
 
 

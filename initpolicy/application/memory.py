@@ -118,6 +118,8 @@ def _parametrization(name: str) -> str:
 
 
 def _on_meta(slot: Slot) -> bool:
+    if slot.computed is None:
+        return slot.tensor.is_meta
     return any(tensor.is_meta for tensor in slot.tensors)
 
 

@@ -114,7 +114,9 @@ class Constant(Law):
     def write_torch(self, tensor: Tensor) -> None:
         """Fill `tensor` with the value; nothing is drawn."""
         exact = tensor.is_floating_point() or tensor.is_complex()
-        tensor.detach().fill_(self.value if exact else int(self.value))
+        if tensor.is_inference() or (tensor.requires_grad and torch.is_grad_enabled()):
+            tensor = tensor.detach()  # which autograd lets be written
+        tensor.fill_(self.value if exact else int(self.value))
 
     def check(self, tensor: Tensor) -> tuple[str, ...]:
         """Count the elements that are not the value as the type rounds it."""
@@ -166,9 +168,8 @@ class Drawn(Law):
 
     def fills(self, tensor: Tensor, stream: field.Stream) -> list[field.Fill]:
         """Give one draw over all elements; of a complex tensor, over the parts in turn."""
-        tensor = tensor.detach()
         if tensor.is_complex():
-            return self.of_part().fills(torch.view_as_real(tensor), stream)
+            return self.of_part().fills(torch.view_as_real(tensor.detach()), stream)
         return [field.Fill(tensor, stream, self.draw)]
 
     def fills_part(self, part: Part, stream: field.Stream) -> list[field.Fill]:

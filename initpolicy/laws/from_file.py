@@ -13,6 +13,7 @@ from torch import Tensor
 
 from initpolicy import field
 from initpolicy.laws.base import Law, LawError, amiss, comparable, name_of, settle, times
+from initpolicy.laws.elementwise import Constant, Drawn
 from initpolicy.laws.files import FileError, load, stored
 from initpolicy.laws.part import Part
 
@@ -173,6 +174,8 @@ def files_of(law: Law) -> Iterator[FromFile]:
     """
     if isinstance(law, FromFile):
         yield law
+        return
+    if isinstance(law, Constant | Drawn):  # which nearly all are, and made of no others
         return
     for item in dataclasses.fields(law):  # type: ignore[arg-type]
         value = getattr(law, item.name)

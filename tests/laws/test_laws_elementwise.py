@@ -399,3 +399,18 @@ def test_empty_and_scalar_tensors():
             law.write(tensor, field.stream(0, "w"))
             law.write_torch(tensor)
             assert law.check(tensor) == ()
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
+@pytest.mark.parametrize("made_in", [torch.enable_grad, torch.inference_mode])
+@pytest.mark.parametrize("trained", [True, False])
+def test_constants_are_written_in_every_mode_of_autograd(mode, made_in, trained):
+    with made_in():
+        tensor = torch.nn.Parameter(torch.empty(4), requires_grad=trained)
+    version = None if tensor.is_inference() else tensor._version
+    with mode():
+        Constant(0.25).write(tensor, field.stream(0, "w"))
+    assert torch.equal(tensor.detach(), torch.full((4,), 0.25))
+    assert tensor.requires_grad == trained
+    assert tensor.grad_fn is None
+    assert version is None or tensor._version > version
