@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench heavy mutants fuzz zoo docs experiments format clean
+.PHONY: demo test check bench heavy mutants fuzz zoo browser docs experiments format clean
 
 demo: .venv/user  ## initialize DenseNet-121 with a policy, and save it
 	$(BIN)/initpolicy apply examples/densenet.py:densenet121 densenet.toml \
@@ -39,6 +39,9 @@ fuzz: .venv/developer  ## hand hostile inputs to everything that reads what othe
 zoo: .venv/developer  ## every policy against the libraries' own constructors; writes docs/zoo.md
 	$(BIN)/pytest tests/zoo -m "" -n 2 --deselect tests/zoo/test_table.py
 	$(BIN)/python tests/zoo/table.py
+
+browser: .venv/developer  ## reports in a real browser, if there is a Chromium
+	$(BIN)/pytest tests/browser -m browser -n 0 -rs
 
 docs: .venv/developer  ## the page and the picture of each initializer; writes docs/initializers
 	$(PIP) -e ".[plot]"
