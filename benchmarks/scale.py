@@ -28,6 +28,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import initpolicy
 from initpolicy import digests, field
+from initpolicy.laws import runs_of
 from initpolicy.model import shard_of
 from initpolicy.plans import Plan
 
@@ -82,7 +83,7 @@ def parts_of(model: nn.Module) -> dict[str, initpolicy.Part]:
     for name, tensor in model.named_parameters():
         shard = shard_of(tensor, name)
         assert shard is not None
-        parts[name] = initpolicy.Part(shard.local, shard.shape, field.Runs(*shard.bounds()))
+        parts[name] = initpolicy.Part(shard.local, shard.shape, runs_of(shard))
     return parts
 
 

@@ -10,7 +10,7 @@ import torch
 from initpolicy import field
 from initpolicy.application.computed import drawn, present, refresh, seed_of
 from initpolicy.application.fitting import Job
-from initpolicy.laws import Law, Part
+from initpolicy.laws import Law, Part, runs_of
 from initpolicy.model import Inventory, Slot, shard_of
 
 Draws = Literal["initpolicy", "torch"]
@@ -105,7 +105,7 @@ def _held(law: Law, slot: Slot, name: str) -> Held:
     shard = shard_of(slot.tensor)
     if shard is None:
         return Held(law, slot.tensor, name, None)
-    part = held_part(shard.local, shard.shape, field.Runs(*shard.bounds()))
+    part = held_part(shard.local, shard.shape, runs_of(shard))
     return Held(law, shard.local, name, part)
 
 

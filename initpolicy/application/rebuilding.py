@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from initpolicy import field
-from initpolicy.laws import Part
+from initpolicy.laws import Part, runs_of
 from initpolicy.model import Inventory, shard_of
 from initpolicy.plans import Plan
 from initpolicy.resolve import recompute
@@ -28,8 +27,8 @@ class Rebuilt:
             if shard is None:
                 tensor.copy_(value)
             else:
-                runs = field.Runs(*shard.bounds())
-                Part(shard.local, shard.shape, runs).take(value.to(shard.local.device))
+                part = Part(shard.local, shard.shape, runs_of(shard))
+                part.take(value.to(shard.local.device))
 
 
 def rebuild(plan: Plan, inventory: Inventory) -> Rebuilt:

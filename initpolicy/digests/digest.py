@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from initpolicy import field
 from initpolicy.digests import ranks
-from initpolicy.laws import files
+from initpolicy.laws import files, runs_of
 from initpolicy.model import Inventory, ModelError, is_sharded, mesh_of, shard_of
 from initpolicy.model.sharding import Shard
 from initpolicy.problems import InitPolicyError, Problem, listed
@@ -184,7 +184,7 @@ def _kind(tensor: Tensor) -> str:
 def _elements(tensor: Tensor, shard: Shard | None) -> field.Elements:
     if shard is None:
         return field.Elements(tensor)
-    return field.Elements(shard.local, field.Runs(*shard.bounds()))
+    return field.Elements(shard.local, runs_of(shard))
 
 
 def of_sums(sums: Sequence[int], shape: Sequence[int], dtype: torch.dtype) -> str:

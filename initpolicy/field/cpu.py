@@ -46,7 +46,7 @@ _head = Struct(f"={HEAD}Q").pack
 def lower(constants: Constants | None) -> tuple[str, tuple[Number, ...]]:
     """Return the entry of a law, and its constants in the order that the kernel takes them.
 
-    They are described where the kernels are: `Uniform`, `Normal` and `Truncated` of kernels.py.
+    They are described where words become values: `Uniform`, `Normal`, `Truncated` of values.py.
     """
     if constants is None:
         return "raw", ()
@@ -89,10 +89,10 @@ def row(
         stream: where in the field.
         numbers: those of the law.
     """
-    index, left, starts, stops = (first, size, 0, 0) if runs is None else runs.at(first)
+    index, left, *after = (first, size, 0, 0, 0) if runs is None else runs.at(first)
     (k0, k1), (c2, c3) = stream.key, stream.high
     counter, key = c3 << 32 | c2, k1 << 32 | k0
-    return _head(place, size, index, left, starts, stops, counter, key) + numbers
+    return _head(place, size, index, left, *after, counter, key) + numbers
 
 
 def draw(kernel: Kernel, rows: list[bytes]) -> None:

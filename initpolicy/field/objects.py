@@ -65,8 +65,8 @@ def _maker() -> tuple[str, ...]:
     llvm: Any = import_module("llvmlite.binding")
 
     here = Path(__file__).parent
-    names = ("kernels.py", "intrinsics.py", "sum_kernel.py", "mixing.py", "quantile.npy")
-    sources = b"".join((here / name).read_bytes() for name in names)
+    names = ("kernels.py", "philox.py", "values.py", "intrinsics.py", "sum_kernel.py", "mixing.py")
+    sources = b"".join((here / name).read_bytes() for name in (*names, "quantile.npy"))
     return (
         hashlib.sha256(sources).hexdigest(),
         version("numba"),

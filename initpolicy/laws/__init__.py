@@ -18,7 +18,7 @@ from initpolicy.laws.frame import Frame
 from initpolicy.laws.from_file import FromFile
 from initpolicy.laws.mimetic import Mimetic
 from initpolicy.laws.orthogonal import Orthogonal
-from initpolicy.laws.part import Part
+from initpolicy.laws.part import Part, runs_of
 from initpolicy.laws.read import from_json
 from initpolicy.laws.sparse import Sparse
 from initpolicy.laws.stratified import Stratified
@@ -53,4 +53,5 @@ __all__ = [
     "Uniform",
     "ZeroRows",
     "from_json",
+    "runs_of",
 ]

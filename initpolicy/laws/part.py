@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from initpolicy import field
+
+if TYPE_CHECKING:
+    from initpolicy.model import Shard
+
+
+def runs_of(shard: Shard) -> field.Runs:
+    """Give the runs of the whole tensor's flat row-major index that a process holds of it."""
+    if shard.local.numel() == 0:  # also where there is no dimension to hold nothing of
+        return field.Runs([], [])
+    return field.Runs.product(shard.shape, shard.intervals)
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,16 +63,6 @@ class Shard:
     split: tuple[int, ...]
     replicated: tuple[int, ...]
 
-    def bounds(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Give starts and stops of the global flat row-major indices held.
-
-        They come in the order of the elements of `local`; runs that touch are one run.
-        """
-        if self.local.numel() == 0:  # also where there is no dimension to hold nothing of
-            return np.empty(0, np.uint64), np.empty(0, np.uint64)
-        starts, stops = flat_bounds(self.shape, self.intervals)
-        return starts.astype(np.uint64), stops.astype(np.uint64)
-
 
 def shard_of(tensor: torch.Tensor, name: str = "a tensor") -> Shard | None:
     """Say what this process holds of a `DTensor`, or None for a tensor of any other class.
@@ -255,31 +245,3 @@ def _interval(start: int, stop: int) -> Intervals:
 
 
 _NOTHING = _interval(0, 0)
-
-
-def flat_bounds(shape: tuple[int, ...], intervals: tuple[Intervals, ...]) -> Intervals:
-    """Give starts and stops of the flat row-major indices of a product of intervals.
-
-    >>> rows, columns = (np.array([0]), np.array([2])), (np.array([1]), np.array([3]))
-    >>> [array.tolist() for array in flat_bounds((2, 4), (rows, columns))]
-    [[1, 5], [3, 7]]
-    """
-    starts, stops, stride = np.zeros(1, np.int64), np.ones(1, np.int64), 1
-    for size, (first, last) in zip(reversed(shape), reversed(intervals), strict=True):
-        if len(starts) == 1 and starts[0] == 0 and stops[0] == stride:
-            starts, stops = first * stride, last * stride  # whole so far
-        else:
-            offsets = _indices(first, last)[:, None] * stride
-            starts, stops = (offsets + starts).ravel(), (offsets + stops).ravel()
-        stride *= size
-    return _joined(starts, stops)
-
-
-def _indices(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give every index of some intervals."""
-    if len(starts) == 1:
-        return np.arange(int(starts[0]), int(stops[0]))
-    lengths = stops - starts
-    ends = np.cumsum(lengths)
-    offsets: NDArray[np.int64] = np.repeat(starts - (ends - lengths), lengths)
-    return offsets + np.arange(len(offsets))

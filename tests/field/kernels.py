@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from initpolicy.field import cpu
-from initpolicy.field import kernels as compiled
+from initpolicy.field import values as compiled
 from initpolicy.field.draws import constants_of
 from initpolicy.field.formats import FLOAT8, format_of
 from initpolicy.field.pieces import array_of

@@ -226,7 +226,7 @@ def test_narrow_formats_round_as_torch_does():
     """Every exponent, ties and subnormals included."""
     from kernels import narrow, numba
 
-    from initpolicy.field import kernels as compiled
+    from initpolicy.field import values as compiled
 
     @numba.njit
     def store(values, out):

@@ -17,6 +17,7 @@ from torch.distributed.tensor._dtensor_spec import DTensorSpec, TensorMeta
 from torch.distributed.tensor.placement_types import Placement, _StridedShard
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from initpolicy.laws import runs_of
 from initpolicy.model import Shard as Held
 from initpolicy.model import shard_of
 
@@ -125,12 +126,15 @@ def each_rank(sizes: tuple[int, ...], ranks: Sequence[int] | None = None) -> Ite
             dist.destroy_process_group()
 
 
+def bounds(held: Held) -> list[list[int]]:
+    """Starts and stops of the runs of the flat index that are held."""
+    runs = list(runs_of(held))
+    return [[start for start, _ in runs], [stop for _, stop in runs]]
+
+
 def indices(held: Held) -> np.ndarray:
     """Every index of the runs, in their order."""
-    starts, stops = held.bounds()
-    assert starts.dtype == stops.dtype == np.uint64
-    assert starts.shape == stops.shape
-    runs = [range(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+    runs = itertools.starmap(range, zip(*bounds(held), strict=True))
     return np.array([*itertools.chain(*runs)], np.int64)
 
 
@@ -142,7 +146,7 @@ def check_one(tensor: torch.Tensor, whole: torch.Tensor) -> Seen:
     assert sorted(held.split + held.replicated) == list(range(held.mesh.ndim))
     found = indices(held)
     assert held.local.flatten().tolist() == found.tolist()
-    starts, stops = held.bounds()
+    starts, stops = map(np.array, bounds(held))
     assert (starts < stops).all()
     assert (starts[1:] != stops[:-1]).all()  # runs that touch are one
     each = [

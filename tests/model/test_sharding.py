@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sharding_cases import Case, Ordered, cases, check_world, each_rank, orders
+from sharding_cases import Case, Ordered, bounds, cases, check_world, each_rank, orders
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor._dtensor_spec import DTensorSpec, TensorMeta
@@ -109,7 +109,7 @@ def said(tensor: DTensor) -> object:
         return str(error)
     assert held is not None
     assert held.local.device == tensor.device
-    return [array.tolist() for array in held.bounds()]
+    return bounds(held)
 
 
 def test_distribute_tensor_divides_pieces_in_another_order_than_full_tensor_puts_together() -> None:
@@ -173,7 +173,7 @@ def test_a_dimension_may_be_counted_from_the_last(mesh: DeviceMesh) -> None:
     tensor._spec.placements = (Shard(-2),)
     held = shard_of(tensor)
     assert held is not None
-    assert [array.tolist() for array in held.bounds()] == [
+    assert bounds(held) == [
         [0, 24, 48, 72],
         [12, 36, 60, 84],
     ]
@@ -189,7 +189,7 @@ def test_a_rank_outside_the_mesh_holds_nothing() -> None:
             assert held is not None
             assert held.shape == whole.shape
             assert held.local.numel() == 0
-            assert [len(array) for array in held.bounds()] == [0, 0]
+            assert bounds(held) == [[], []]
             assert all(len(starts) == 0 for starts, _ in held.intervals)
     finally:
         dist.destroy_process_group()
@@ -198,7 +198,7 @@ def test_a_rank_outside_the_mesh_holds_nothing() -> None:
 def test_a_scalar_is_one_run(mesh: DeviceMesh) -> None:
     held = shard_of(distribute_tensor(torch.zeros(()), mesh, [Replicate()]))
     assert held is not None
-    assert [array.tolist() for array in held.bounds()] == [[0], [1]]
+    assert bounds(held) == [[0], [1]]
     assert (held.split, held.replicated) == ((), (0,))
 
 
@@ -207,7 +207,7 @@ def test_columns_of_a_long_table_are_a_run_a_row(mesh: DeviceMesh) -> None:
     whole = torch.empty(rows, columns, device="meta")
     held = shard_of(distribute_tensor(whole, mesh, [Shard(1)]))
     assert held is not None
-    starts, stops = held.bounds()
+    starts, stops = map(np.array, bounds(held))
     assert np.array_equal(starts, np.arange(rows, dtype=np.uint64) * columns)
     assert np.array_equal(stops, starts + 3)
 
@@ -216,7 +216,7 @@ def test_indices_need_64_bits(mesh: DeviceMesh) -> None:
     whole = torch.empty(2, 1 << 39, 1 << 21, dtype=torch.int8, device="meta")
     held = shard_of(distribute_tensor(whole, mesh, [Shard(1)]))
     assert held is not None
-    assert [array.tolist() for array in held.bounds()] == [
+    assert bounds(held) == [
         [0, 1 << 60],
         [1 << 59, (1 << 60) + (1 << 59)],
     ]
@@ -286,4 +286,4 @@ def test_a_local_tensor_of_nothing_may_have_any_shape(mesh: DeviceMesh) -> None:
     held = shard_of(made(mesh, Shard(0), torch.empty(0, 0), 4, 0))
     assert held is not None
     assert math.prod(held.local.shape) == 0
-    assert [array.tolist() for array in held.bounds()] == [[], []]
+    assert bounds(held) == [[], []]
