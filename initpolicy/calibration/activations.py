@@ -30,6 +30,7 @@ def activations_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[st
 
     Raises `CalibrationError` if it is not known, or acts on more than each element by itself.
 
+    >>> import torch
     >>> model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(), nn.Tanh(), nn.Linear(2, 1))
     >>> activations_of(model, {"0": model[0]})["0"](torch.zeros(1))
     tensor([0.])

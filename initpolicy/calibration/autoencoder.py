@@ -63,7 +63,10 @@ def autoencoder(
     inputs = _inputs(layer, loss)
     coder = _Coder.of(layer, inputs, loss)
     stream = layer.stream
-    before, constant = coder.error(inputs, batch_size), coder.error_of_constant(inputs)
+    measured = inputs
+    if corruption:
+        measured = _corrupt(inputs, corruption, stream.part("corrupt"))
+    before = coder.error(measured, inputs, batch_size)
     for epoch in range(epochs):
         order = _order(stream.part(f"order {epoch}"), inputs.shape[:1]).to(inputs.device)
         for number, chosen in enumerate(_split(order, batch_size)):
@@ -71,7 +74,7 @@ def autoencoder(
             if corruption:
                 given = _corrupt(given, corruption, stream.part(f"corrupt {epoch} {number}"))
             coder.learn(given, examples, rate)
-    after = coder.error(inputs, batch_size)
+    after, constant = coder.error(measured, inputs, batch_size), coder.error_of_constant(inputs)
     if not after < before:
         raise CalibrationError(
             f"{layer.name}: the error of reconstruction does not fall but goes from {before:.4g} "
@@ -135,10 +138,11 @@ class _Coder:
         for one, slope in zip(tuned, slopes, strict=True):
             one.sub_(slope, alpha=rate)
 
-    def error(self, inputs: Tensor, batch_size: int) -> float:
-        """The mean over examples and places of the error in all channels, without corruption."""
-        total = sum(float(self._error(part, part).sum()) for part in _split(inputs, batch_size))
-        return total / (inputs.numel() / inputs.shape[self.channel])
+    def error(self, given: Tensor, examples: Tensor, batch_size: int) -> float:
+        """The mean over examples and places of the error in all channels."""
+        pairs = zip(_split(given, batch_size), _split(examples, batch_size), strict=True)
+        total = sum(float(self._error(*pair).sum()) for pair in pairs)
+        return total / (examples.numel() / examples.shape[self.channel])
 
     def error_of_constant(self, inputs: Tensor) -> float:
         """The error of the best guess that does not look at the inputs."""

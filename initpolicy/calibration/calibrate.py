@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from initpolicy import field as draws
 from initpolicy.batches import Batch
 from initpolicy.calibration.errors import CalibrationError
-from initpolicy.calibration.keeping import as_in_training, call
+from initpolicy.calibration.keeping import as_in_training, call, left_alone
 from initpolicy.calibration.registry import get
 from initpolicy.calibration.step import Calibration, Done, Layer
 from initpolicy.calibration.weights import Tunable, find
@@ -305,7 +305,8 @@ def _prepare(
             )
     if step.prepare is None:
         return {}
-    return step.prepare(model, {one.clean: one.module for one in chosen}, arguments)
+    with left_alone(model):  # to trace a model is to run what it does besides
+        return step.prepare(model, {one.clean: one.module for one in chosen}, arguments)
 
 
 def _sharing(inventory: Inventory) -> dict[tuple[int, str], str]:

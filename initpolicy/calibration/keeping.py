@@ -39,6 +39,23 @@ def as_in_training(model: nn.Module, seed: int) -> Generator[None]:
 
     Afterwards modes, buffers and generators of random numbers are what they were.
     """
+    with ExitStack() as stack:
+        stack.enter_context(left_alone(model))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled
+            stack.enter_context(cast("Any", torch.compiler).set_stance("force_eager"))
+        _seed(seed)
+        model.train()
+        for module in model.modules():
+            if any(word in type(module).__name__ for word in _DROPPING):
+                module.training = False
+        yield
+
+
+@contextmanager
+def left_alone(model: nn.Module) -> Generator[None]:
+    """Leave modes, buffers and generators of random numbers as they are."""
     modules = list(model.modules())
     modes = [(module, module.training) for module in modules]
     buffers = {
@@ -52,26 +69,17 @@ def as_in_training(model: nn.Module, seed: int) -> Generator[None]:
         (vars(module), {k: v for k, v in vars(module).items() if isinstance(v, torch.Tensor)})
         for module in modules
     ]
-    with ExitStack() as stack:
-        stack.enter_context(random_state_kept())
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.no_grad())
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled
-            stack.enter_context(cast("Any", torch.compiler).set_stance("force_eager"))
-        _seed(seed)
+    with random_state_kept():
         try:
-            model.train()
-            for module in modules:
-                if any(word in type(module).__name__ for word in _DROPPING):
-                    module.training = False
             yield
         finally:
             for module, mode in modes:
                 module.training = mode
             for registry, own in registries:
                 registry.update(own)
-            for tensor, values in buffers.values():
-                tensor.copy_(values)
+            with torch.no_grad():
+                for tensor, values in buffers.values():
+                    tensor.copy_(values)
             for held, own in attributes:
                 held.update(own)
 
