@@ -78,13 +78,29 @@ def _gradients(layers: Sequence[LayerSignal], limits: Limits) -> Iterator[tuple[
         return  # beside infinity everything vanishes
     known = [layer for layer in layers if layer.gradient is not None]
     sizes = [layer.gradient for layer in known if layer.gradient and math.isfinite(layer.gradient)]
+    lost = _lost(known, limits.gradient * max(sizes, default=0.0))
     for layer in known:
         if not sizes:
             yield layer, "its gradient is exactly zero, like all others"
-        # Exactly zero behind a branch that begins at zero: it comes when that has learned.
-        elif layer.gradient and layer.gradient < limits.gradient * max(sizes):
-            part = layer.gradient / max(sizes)
-            yield layer, f"its gradient is {part:.1e} of that of the layer with the largest"
+        elif str(layer) in lost:
+            part = f"{layer.gradient / max(sizes):.1e}" if layer.gradient else "nothing"
+            yield layer, f"its gradient is {part} of that of the layer with the largest"
+
+
+def _lost(known: Sequence[LayerSignal], least: float) -> set[str]:
+    """The layers whose gradient is too small.
+
+    One that is exactly zero is so if the layer behind it has lost its own. Behind a branch that
+    begins at zero it is not: it comes when that has learned.
+    """
+    found: set[str] = set()
+    vanishing = False
+    for layer in reversed(known):
+        if layer.gradient:
+            vanishing = layer.gradient < least
+        if vanishing:
+            found.add(str(layer))
+    return found
 
 
 def _overflows(layers: Sequence[LayerSignal], limits: Limits) -> Iterator[tuple[LayerSignal, str]]:

@@ -68,11 +68,23 @@ class Judged:
     visible: float | None = None
     """The smallest relative deviation of std that would have been seen with 99 % certainty; None
     where std says nothing, infinite where the values are too few."""
+    std: float | None = None
+    """The std of the values, or of many of them, evenly spaced; None if it was not measured, or
+    is not finite."""
+    law_std: float | None = None
+    """The std of the law; None where its elements are not alike."""
 
     def to_json(self) -> dict[str, Any]:
         """The tensor as plain data; an infinite deviation is the text "inf"."""
         visible = "inf" if self.visible == float("inf") else self.visible
-        return {"name": self.name, "how": self.how, "reason": self.reason, "visible": visible}
+        return {
+            "name": self.name,
+            "how": self.how,
+            "reason": self.reason,
+            "visible": visible,
+            "std": self.std,
+            "law_std": self.law_std,
+        }
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from initpolicy import field
-from initpolicy.laws import Drawn, Law
+from initpolicy.laws import Drawn, Law, runs_of
 from initpolicy.laws.base import Piece
 from initpolicy.laws.files import FileError
 from initpolicy.model import Inventory, is_sharded, shard_of
@@ -26,6 +26,7 @@ from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.verification.exact import Difference, difference, difference_from
 from initpolicy.verification.lawful import Test, farthest, impossible, tests, visible
 from initpolicy.verification.resemblance import looks_like
+from initpolicy.verification.sizes import sized
 from initpolicy.verification.sources import Held, Source, contents
 from initpolicy.verification.structure import Structure
 from initpolicy.verification.verdict import Finding, Judged, Verdict, finding
@@ -71,7 +72,9 @@ def verify(
     everything = sorted(
         (*found.findings, *findings), key=lambda one: order.get(one.name, len(order))
     )
-    tensors = sorted((*judged, *found.unjudged), key=lambda one: order[one.name])
+    held = {one.decision.name: one for one in found.held}
+    measured = [sized(one, held[one.name]) for one in judged]
+    tensors = sorted((*measured, *found.unjudged), key=lambda one: order[one.name])
     return Verdict(plan.policy, plan.seed, exact, alpha, number, tuple(everything), tuple(tensors))
 
 
@@ -99,7 +102,7 @@ def _difference(law: Law, one: Held, stream: field.Stream) -> Difference | None:
     shard = shard_of(one.tensor, one.decision.name) if is_sharded(one.tensor) else None
     if shard is None:
         return difference(law, one.tensor, stream, computed=one.computed)
-    runs = field.Runs.product(shard.shape, shard.intervals)
+    runs = runs_of(shard)
     return difference(law, shard.local, stream, shape=shard.shape, runs=runs)
 
 

@@ -302,6 +302,18 @@ def test_a_branch_that_begins_at_zero_is_fine(policy) -> None:
     assert found["0.down"].rms == 0
 
 
+def test_a_gradient_that_is_lost_in_rounding_has_vanished_too(policy) -> None:
+    # Each layer multiplies by about 1e-6 * sqrt(40): float32 has nothing left after eight.
+    normal = policy('{ fn = "normal", std = 1e-6 }')
+    found = initpolicy.probe(chain(nn.Tanh, 12, 40), normal, input=(8, 40), draws=1)
+    gradients = {layer: layer.gradient for layer in found.layers}
+    assert found["0"].gradient == 0
+    vanished = {one.name for one in found.findings if one.code == "IP763"}
+    assert vanished == {
+        str(one) for one, size in gradients.items() if size < 1e-6 * found["22"].gradient
+    }
+
+
 def test_limits_decide() -> None:
     model = nn.Sequential(nn.Linear(6, 200), nn.ReLU())
     assert initpolicy.probe(model, "torch", input=(8, 6)).ok
