@@ -32,7 +32,12 @@ def encoder_of(module: nn.Module) -> tuple[str, ...]:
     >>> encoder_of(nn.Linear(3, 2)), encoder_of(nn.Conv1d(3, 2, 1, padding_mode="reflect"))
     (('weight', 'bias'), ())
     """
-    if not isinstance(module, nn.Linear) and (not convolved(module) or _padding(module) is None):
+    spatial = convolved(module)
+    if spatial and _padding(module) is None:
+        return ()
+    kinds: tuple[Any, ...] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    own: Any = type(module)  # one that computes something else has a `forward` of its own
+    if own.forward is not kinds[spatial].forward:
         return ()
     return weight_and_bias_of(module)
 

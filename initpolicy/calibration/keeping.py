@@ -86,7 +86,10 @@ def left_alone(model: nn.Module) -> Generator[None]:
 
 def _seed(seed: int) -> None:
     """Seed what a model may draw from in its forward pass."""
-    cast("Any", torch).manual_seed(seed % 2**63)
+    # Not `torch.manual_seed`, which seeds devices that are not in use yet and cannot be put back.
+    torch.default_generator.manual_seed(seed % 2**63)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed % 2**63)
     random.seed(seed)
     numpy: Any = sys.modules.get("numpy")
     if numpy:

@@ -344,12 +344,18 @@ def test_a_rate_that_is_too_high_is_an_error_and_changes_nothing() -> None:
     assert same(values(model), before)
 
 
+class Doubled(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(input)
+
+
 def test_what_it_takes() -> None:
     taken = [nn.Linear(3, 2), nn.Conv1d(3, 2, 3), nn.Conv3d(3, 2, 3, padding="same")]
     assert {changes("autoencoder", module) for module in taken} == {("weight", "bias")}
     others = [
         nn.ConvTranspose1d(3, 2, 3),
         nn.Bilinear(3, 3, 2),
+        Doubled(3, 2),
         nn.Conv2d(3, 2, 3, padding=1, padding_mode="circular"),
         nn.Conv1d(3, 2, 2, padding="same"),
         nn.Embedding(3, 2),

@@ -265,6 +265,16 @@ def test_a_failure_midway_gives_everything_back(
     assert not any(module._forward_hooks for module in model.modules())
 
 
+@EVERY
+def test_a_check_changes_nothing(fn: str) -> None:
+    model = net()
+    before, modes, state = values(model), [one.training for one in model.modules()], states()
+    check(model, fn, STEPS[fn], LAYERS)
+    assert same(values(model), before)
+    assert [one.training for one in model.modules()] == modes
+    assert states() == state
+
+
 def test_an_interruption_gives_everything_back() -> None:
     model = net()
     before = values(model)
