@@ -6,20 +6,35 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import initpolicy
 from initpolicy.cli import inputs, saving
-from initpolicy.cli.options import AsWhat, Kwarg, Model, Output, Policies, Seed, Var, app, reporting
+from initpolicy.cli.options import (
+    AsWhat,
+    Data,
+    Kwarg,
+    Model,
+    Output,
+    Policies,
+    Seed,
+    Var,
+    app,
+    reporting,
+)
 from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.report import findings, machine, text
 from initpolicy.report.summary import count, in_bytes
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from initpolicy.batches import Input
     from initpolicy.plans import Plan
     from initpolicy.report.page import Report
+    from initpolicy.signals import Probe
 
 FOUND = 1
 _UNCOVERED = "IP201"
@@ -39,6 +54,7 @@ def report(
         ),
     ] = None,
     draws: Annotated[int, typer.Option(metavar="N", help="how many seeds are probed")] = 3,
+    data: Data = None,
     seed: Seed = None,
     var: Var = None,
     kwarg: Kwarg = None,
@@ -49,13 +65,16 @@ def report(
         import torch
 
         attempts = inputs.Attempts([])
+        if data and not input:
+            told = "without an input nothing is run, and data are not used"
+            attempts.problems.append(Problem("IP404", told, "add `--input`, or leave out `--data`"))
         file = attempts.of(saving.check, out, "report.html")
         torch.manual_seed(seed or 0)  # pyright: ignore[reportUnknownMemberType]
         device = "cpu" if input else "meta"
         read = inputs.read(model, policy, kwarg or [], var or [], device=device, attempts=attempts)
         assert file is not None
         with redirect_stdout(sys.stderr):  # what the model prints is no part of a report
-            made = _made(model, read, seed, input, draws, file)
+            made = _made(model, read, seed, input, draws, data, file)
         size = _write(made, file)
         cases += findings.of_plan(made.plan)
         cases.append(findings.of_problems(policy, made.uncovered))
@@ -78,6 +97,7 @@ def _made(
     seed: int | None,
     input: list[str] | None,
     draws: int,
+    data: list[str] | None,
     file: Path,
 ) -> Report:
     """Look at the model in every way that the page tells of."""
@@ -87,16 +107,13 @@ def _made(
     from initpolicy.model import read as read_model
     from initpolicy.report.page import Report
 
-    read, uncovered = _lenient(read, seed)
-    plan = read.plan(seed)
-    given: dict[str, Any] = {"seed": seed, "vars": read.variables}
-    advice = initpolicy.lint(read.model, read.policy, **given)
+    batch = inputs.batch_named(input)
+    read, plan, uncovered = _lenient(read, seed, input)
+    advice = initpolicy.lint(read.model, read.policy, seed=seed, vars=read.variables, input=batch)
     probe = None
     digest = ""
-    if input:
-        batch = input[0] if len(input) == 1 else input
-        probe = initpolicy.probe(read.model, read.policy, input=batch, draws=draws, **given)
-        digest = _digest(read, plan)
+    if batch is not None:
+        probe, plan, digest = _probed(read.model, plan, batch, draws, inputs.batch(data))
     classes = {entry.name: type(entry.module).__name__ for entry in read_model(read.model).modules}
     versions = {
         "initpolicy": initpolicy.__version__,
@@ -108,24 +125,34 @@ def _made(
     )
 
 
-def _lenient(read: inputs.Inputs, seed: int | None) -> tuple[inputs.Inputs, tuple[Problem, ...]]:
-    """The same inputs; where tensors are uncovered, with a policy that lets them be so."""
+def _lenient(
+    read: inputs.Inputs, seed: int | None, input: list[str] | None
+) -> tuple[inputs.Inputs, Plan, tuple[Problem, ...]]:
+    """The plan; where tensors are uncovered, that of a policy that lets them be so."""
     try:
-        read.plan(seed)
+        return read, read.plan(seed, input), ()
     except InitPolicyError as error:
         if any(problem.code != _UNCOVERED for problem in error.problems):
             raise
-        policy = replace(read.policy, uncovered="keep")
-        return replace(read, policy=policy), error.problems
-    return read, ()
+        lenient = replace(read, policy=replace(read.policy, uncovered="keep"))
+        return lenient, lenient.plan(seed, input), error.problems
 
 
-def _digest(read: inputs.Inputs, plan: Plan) -> str:
-    """One hash of all values; none if some are not the policy's."""
-    if len(plan.given) < len(plan.decisions):
-        return ""
-    initpolicy.apply(read.model, plan)
-    return initpolicy.digest(read.model)
+def _probed(
+    model: nn.Module, plan: Plan, batch: Input, draws: int, data: Input | None
+) -> tuple[Probe, Plan, str]:
+    """The signals, the plan as it was carried out, and a hash if all values are the policy's."""
+    from initpolicy.signals import probe
+
+    def give(drawn: int | None) -> Plan:
+        return initpolicy.apply(
+            model, plan if drawn is None else replace(plan, seed=drawn), data=data
+        )
+
+    found = probe(model, give, batch, draws=draws)
+    done = give(None)
+    whole = len(plan.given) == len(plan.decisions)
+    return found, done, initpolicy.digest(model) if whole else ""
 
 
 def _write(made: Report, file: Path) -> int:

@@ -96,6 +96,18 @@ def test_other_outputs_tell_what_was_found(run, net):
     assert {one["ruleId"] for one in results} >= {"IP761"}
 
 
+def test_steps_with_data_are_carried_out_and_told(run, net, write):
+    steps = '\n[[calibrate]]\nfn = "lsuv"\n'
+    write("steps.toml", Path("good.toml").read_text() + steps)
+    ran = run("report", net, "steps.toml", "--out", "r.html", "--input", "32,8", "--data", "64,8")
+    assert ran.code in (0, 1)
+    page = Path("r.html").read_text()
+    run("apply", net, "steps.toml", "--data", "64,8", "--out", "m.safetensors")
+    assert run("digest", "m.safetensors").out.split()[0] in page
+    assert "lsuv of 2 layers, data " in page
+    assert "What it did" in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -107,6 +119,11 @@ def test_other_outputs_tell_what_was_found(run, net):
         (
             ["{net}", "good.toml", "--out", "."],
             "IP403 . cannot be written: it is a folder; write --out report.html\n",
+        ),
+        (
+            ["{net}", "good.toml", "--out", "report.html", "--data", "8,8"],
+            "IP404 without an input nothing is run, and data are not used; "
+            "add `--input`, or leave out `--data`\n",
         ),
         (
             ["{net}", "good.toml", "--out", "report.html", "--input", "8 x 8"],
@@ -154,10 +171,10 @@ def test_the_same_command_writes_the_same_bytes(run, net):
 def test_only_uncovered_tensors_are_forgiven(monkeypatch):
     errors = (Problem("IP201", "uncovered"), Problem("IP203", "nothing matches"))
 
-    def fail(self: inputs.Inputs, seed: int | None) -> Plan:
+    def fail(self: inputs.Inputs, seed: int | None, input: object) -> Plan:
         raise InitPolicyError(errors)
 
     monkeypatch.setattr(inputs.Inputs, "plan", fail)
     with pytest.raises(InitPolicyError) as raised:
-        publishing._lenient(inputs.Inputs(None, None, {}), None)  # type: ignore[arg-type]
+        publishing._lenient(inputs.Inputs(None, None, {}), None, None)  # type: ignore[arg-type]
     assert raised.value.problems == errors

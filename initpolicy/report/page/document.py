@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from initpolicy.plans import Step
 from initpolicy.report.page import codes, coverage, findings, rules, signals
 from initpolicy.report.page.content import Report
-from initpolicy.report.page.markup import Markup, code, join, tag
+from initpolicy.report.page.markup import Markup, code, details, join, tag
 from initpolicy.report.summary import count
 
 _STYLE = "style.css"
@@ -131,5 +132,12 @@ def _steps(report: Report) -> Markup | None:
     """What is done with data after the draws."""
     if not report.plan.steps:
         return None
-    items = [tag("li", code(step)) for step in report.plan.steps]
-    return join([tag("p", "After the draws, with data:"), tag("ol", *items)])
+    items = [tag("li", code(step), _results(step)) for step in report.plan.steps]
+    told = "After the draws come steps with data. Pictures of values show them before that."
+    return join([tag("p", told), tag("ol", *items)])
+
+
+def _results(step: Step) -> Markup | None:
+    if not step.results:
+        return None
+    return details("What it did", tag("ul", *(tag("li", line) for line in step.results)))
