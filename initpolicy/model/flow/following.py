@@ -78,11 +78,8 @@ def following(flow: Flow, module: nn.Module, settle: Settle) -> list[After]:
     if not calls:
         where = "in the model" if flow.traced else "in a container of the model"
         raise FollowingError("unseen", f"no call of {kind} is seen {where}")
-    found: dict[tuple[str, bool], After] = {}
-    for call in calls:
-        for after in _Region(call, settle).walk():
-            found.setdefault((after.name, after.function is None), after)
-    return list(found.values())
+    found = [after for call in calls for after in _Region(call, settle).walk()]
+    return list(dict.fromkeys(found))
 
 
 @dataclass(eq=False)
@@ -187,7 +184,7 @@ class _Region:
             function = self.settle(module)
             if function is not None and acts_on_each(function):
                 value = inside[0]
-                words = (*value.words, step.name)
+                words = value.words if is_affine(function) else (*value.words, step.name)
                 return _Value(value.tag, words, (value,), lambda given: function(given[0]))
             if not any(True for _ in module.parameters()):
                 raise _unknown(type(module).__name__)
@@ -207,7 +204,8 @@ class _Region:
             return self.with_others(step, inside, others)
         if len({one.tag for one in inside}) > 1:
             return self.of_parts(step, inside)
-        made = _Value(value.tag, _words(step, inside), tuple(inside), self.applied(step))
+        words = _words(step, inside)
+        made = _Value(value.tag, words, tuple(inside), self.applied(step), value.reduced)
         if not acts_on_each(made):
             raise _unknown(step.inside or name)
         return made
