@@ -14,7 +14,6 @@ import initpolicy
 from initpolicy.cli import inputs, saving
 from initpolicy.cli.options import (
     AsWhat,
-    Data,
     Kwarg,
     Model,
     Output,
@@ -29,12 +28,8 @@ from initpolicy.report import findings, machine, text
 from initpolicy.report.summary import count, in_bytes
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from initpolicy.batches import Input
     from initpolicy.plans import Plan
     from initpolicy.report.page import Report
-    from initpolicy.signals import Probe
 
 FOUND = 1
 _UNCOVERED = "IP201"
@@ -50,11 +45,11 @@ def report(
     input: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SHAPE|CALLABLE", help="probe the model too, as `initpolicy probe` does"
+            metavar="SHAPE|CALLABLE",
+            help="probe the model too, as `initpolicy probe` does; it is the data of steps too",
         ),
     ] = None,
     draws: Annotated[int, typer.Option(metavar="N", help="how many seeds are probed")] = 3,
-    data: Data = None,
     seed: Seed = None,
     var: Var = None,
     kwarg: Kwarg = None,
@@ -65,16 +60,13 @@ def report(
         import torch
 
         attempts = inputs.Attempts([])
-        if data and not input:
-            told = "without an input nothing is run, and data are not used"
-            attempts.problems.append(Problem("IP404", told, "add `--input`, or leave out `--data`"))
         file = attempts.of(saving.check, out, "report.html")
         torch.manual_seed(seed or 0)  # pyright: ignore[reportUnknownMemberType]
         device = "cpu" if input else "meta"
         read = inputs.read(model, policy, kwarg or [], var or [], device=device, attempts=attempts)
         assert file is not None
         with redirect_stdout(sys.stderr):  # what the model prints is no part of a report
-            made = _made(model, read, seed, input, draws, data, file)
+            made = _made(model, read, seed, input, draws, file)
         size = _write(made, file)
         cases += findings.of_plan(made.plan)
         cases.append(findings.of_problems(policy, made.uncovered))
@@ -86,7 +78,8 @@ def report(
             machine.write(told, sys.stdout)
         else:
             found = count(made.findings, "finding") if made.findings else "nothing found"
-            text.raw(f"Wrote {file}, {in_bytes(size)}: {found}.", text.console(sys.stdout))
+            named = text.one_line(str(file))
+            text.raw(f"Wrote {named}, {in_bytes(size)}: {found}.", text.console(sys.stdout))
     if not made.ok:
         raise typer.Exit(FOUND)
 
@@ -97,7 +90,6 @@ def _made(
     seed: int | None,
     input: list[str] | None,
     draws: int,
-    data: list[str] | None,
     file: Path,
 ) -> Report:
     """Look at the model in every way that the page tells of."""
@@ -113,7 +105,10 @@ def _made(
     probe = None
     digest = ""
     if batch is not None:
-        probe, plan, digest = _probed(read.model, plan, batch, draws, inputs.batch(data))
+        probe = initpolicy.probe(read.model, plan, input=batch, draws=draws)
+        plan = initpolicy.apply(read.model, plan, data=batch)
+        if len(plan.given) == len(plan.decisions):  # else some values are not the policy's
+            digest = initpolicy.digest(read.model)
     classes = {entry.name: type(entry.module).__name__ for entry in read_model(read.model).modules}
     versions = {
         "initpolicy": initpolicy.__version__,
@@ -136,23 +131,6 @@ def _lenient(
             raise
         lenient = replace(read, policy=replace(read.policy, uncovered="keep"))
         return lenient, lenient.plan(seed, input), error.problems
-
-
-def _probed(
-    model: nn.Module, plan: Plan, batch: Input, draws: int, data: Input | None
-) -> tuple[Probe, Plan, str]:
-    """The signals, the plan as it was carried out, and a hash if all values are the policy's."""
-    from initpolicy.signals import probe
-
-    def give(drawn: int | None) -> Plan:
-        return initpolicy.apply(
-            model, plan if drawn is None else replace(plan, seed=drawn), data=data
-        )
-
-    found = probe(model, give, batch, draws=draws)
-    done = give(None)
-    whole = len(plan.given) == len(plan.decisions)
-    return found, done, initpolicy.digest(model) if whole else ""
 
 
 def _write(made: Report, file: Path) -> int:

@@ -99,10 +99,10 @@ def test_other_outputs_tell_what_was_found(run, net):
 def test_steps_with_data_are_carried_out_and_told(run, net, write):
     steps = '\n[[calibrate]]\nfn = "lsuv"\n'
     write("steps.toml", Path("good.toml").read_text() + steps)
-    ran = run("report", net, "steps.toml", "--out", "r.html", "--input", "32,8", "--data", "64,8")
+    ran = run("report", net, "steps.toml", "--out", "r.html", "--input", "32,8")
     assert ran.code in (0, 1)
     page = Path("r.html").read_text()
-    run("apply", net, "steps.toml", "--data", "64,8", "--out", "m.safetensors")
+    run("apply", net, "steps.toml", "--data", "32,8", "--out", "m.safetensors")
     assert run("digest", "m.safetensors").out.split()[0] in page
     assert "lsuv of 2 layers, data " in page
     assert "What it did" in page
@@ -119,11 +119,6 @@ def test_steps_with_data_are_carried_out_and_told(run, net, write):
         (
             ["{net}", "good.toml", "--out", "."],
             "IP403 . cannot be written: it is a folder; write --out report.html\n",
-        ),
-        (
-            ["{net}", "good.toml", "--out", "report.html", "--data", "8,8"],
-            "IP404 without an input nothing is run, and data are not used; "
-            "add `--input`, or leave out `--data`\n",
         ),
         (
             ["{net}", "good.toml", "--out", "report.html", "--input", "8 x 8"],
