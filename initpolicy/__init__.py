@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from initpolicy.batches import Input
+    from initpolicy.batches import Batch, Input
     from initpolicy.digests import Source
     from initpolicy.laws import Part
     from initpolicy.linting import Advice
@@ -108,7 +108,7 @@ def apply(
     rename: Mapping[str, str] | None = None,
     device: str | torch.device | None = None,
     draws: Literal["initpolicy", "torch"] = "initpolicy",
-    data: Input | None = None,
+    data: Input | Batch | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Plan:
@@ -367,9 +367,9 @@ def probe(
     list of arguments or a mapping of named ones; shapes may be texts such as `8,128:int64`. The
     gradients are those of a random projection of the outputs, or of half their mean square.
     `rate` is what an update has in proportion to the gradient, and `limits` are those of the
-    conditions. `policy` may be a plan: it is drawn from its seed on, too. Of a sharded model all
-    processes must call this, and all get the same probe. Raises `InitPolicyError` if the model
-    cannot be run, not for what is found.
+    conditions. `policy` may be a plan: it is drawn from its seed on, too. `[[calibrate]]` steps are
+    given the input as their data. Of a sharded model all processes must call this, and all get the
+    same probe. Raises `InitPolicyError` if the model cannot be run, not for what is found.
 
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Tanh())
@@ -387,10 +387,11 @@ def probe(
             Problem("IP753", "a plan has its seed and its variables", "give the policy instead")
         )
 
-    def give(drawn: int | None) -> Plan:
+    def give(drawn: int | None, batch: Batch) -> Plan:
         if not isinstance(policy, Plan):
-            return apply(model, policy, seed=drawn, vars=vars)
-        return apply(model, policy if drawn is None else replace(policy, seed=drawn))
+            return apply(model, policy, seed=drawn, vars=vars, data=batch)
+        given = policy if drawn is None else replace(policy, seed=drawn)
+        return apply(model, given, data=batch)
 
     return probe(
         model,

@@ -466,3 +466,11 @@ def test_a_sharded_model_is_refused_on_every_rank() -> None:
     first, second = run(sharded, 2)
     assert first == second
     assert "IP775" in first
+
+
+def test_a_probe_calibrates_with_its_input() -> None:
+    deep = nn.Sequential(*[one for _ in range(30) for one in (nn.Linear(20, 20), nn.ReLU())])
+    text = LINEAR.replace('"orthogonal"', '{ fn = "normal", std = 0.05 }')
+    step = '\n[[calibrate]]\nfn = "lsuv"\n'
+    assert not initpolicy.probe(deep, policy(text), input=(64, 20)).ok
+    assert initpolicy.probe(deep, policy(text + step), input=(64, 20)).ok

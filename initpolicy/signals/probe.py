@@ -28,7 +28,7 @@ from initpolicy.signals.record import Recorder, Signal
 from initpolicy.signals.result import LayerSignal, Limits, ParameterSignal, Probe
 
 Loss = Literal["projection", "mean square"]
-Given = Callable[[int | None], Plan]
+Given = Callable[[int | None, Batch], Plan]
 Key = tuple[str, str, int]
 
 _torch: Any = torch  # of which not every function has a type
@@ -48,8 +48,8 @@ def probe(
 ) -> Probe:
     """Measure one forward and backward pass for each draw, and leave the model as it was.
 
-    `give` applies the policy with a seed, and returns the plan. Of a model that is shared out over
-    processes all must call this, and each measures what it holds.
+    `give` applies the policy with a seed and a batch for its steps, and returns the plan. Of a
+    model that is shared out over processes all must call this, and each measures what it holds.
     """
     ranks = Ranks(model)
     kept_to = limits or Limits()
@@ -79,7 +79,7 @@ def probe(
         for number in range(draws):
             kept.restore_values()
             drawn = seed if number == 0 else plans[0].seed + number
-            plans.append(ranks.together(lambda drawn=drawn: give(drawn), _told))
+            plans.append(ranks.together(lambda drawn=drawn: give(drawn, batch), _told))
             model.train(training)
             _torch.manual_seed(plans[-1].seed)
             signals = _one_pass(model, Recorder(names), modules, batch, loss)
