@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from initpolicy.laws import Law, LawError
 from initpolicy.laws.from_file import files_of
-from initpolicy.model import Inventory, Slot
+from initpolicy.model import Inventory, Slot, uncollected
 from initpolicy.plans import Decision, Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
 
@@ -21,6 +21,7 @@ class Job(NamedTuple):
     """The name of its stream."""
 
 
+@uncollected()
 def fitting(plan: Plan, inventory: Inventory) -> list[Job]:
     """Give the tensors to fill, each with its law; raises unless the plan fits the whole model."""
     slots: Sequence[Slot] = inventory.slots

@@ -1,5 +1,6 @@
 """What is read off a torch model: its modules, its tensors, and the facts that formulas use."""
 
+from initpolicy.model.collecting import uncollected
 from initpolicy.model.computed import Computed, class_of
 from initpolicy.model.constructor import constructor_arguments, rebuilt, recomputed
 from initpolicy.model.distributed import is_sharded, may_be_sharded, mesh_of, reshard
@@ -43,4 +44,5 @@ __all__ = [
     "renamed",
     "reshard",
     "shard_of",
+    "uncollected",
 ]

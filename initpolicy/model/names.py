@@ -67,28 +67,34 @@ def walk(model: nn.Module) -> list[Visit]:
     >>> [visit.name for visit in walk(nn.ModuleDict({"a": block, "b": block}))]
     ['', 'a', 'a.0', 'b', 'b.0']
     """
-    visits: list[Visit] = []
-    names: dict[int, int] = {}  # how many each module has
-    ancestors: set[int] = set()
+    walking = _Walking()
+    walking.visit("", model)
+    return walking.visits
 
-    def visit(name: str, module: nn.Module) -> None:
+
+class _Walking:
+    """One call of `walk`."""
+
+    def __init__(self) -> None:
+        self.visits: list[Visit] = []
+        self.names: dict[int, int] = {}  # how many each module has
+        self.ancestors: set[int] = set()
+
+    def visit(self, name: str, module: nn.Module) -> None:
         identity = id(module)
-        known = names.get(identity, 0)
-        if known == MAX_NAMES or identity in ancestors:
+        known = self.names.get(identity, 0)
+        if known == MAX_NAMES or identity in self.ancestors:
             return
-        names[identity] = known + 1
+        self.names[identity] = known + 1
         inside = children(module)
         if not inside:
-            visits.append(Visit(name, module, False))
+            self.visits.append(Visit(name, module, False))
             return
         suspects = _SUSPECT.intersection(inside.keys())
         wrapped = [segment for segment in suspects if hidden(module, segment)] if suspects else ()
-        visits.append(Visit(name, module, bool(wrapped)))
-        ancestors.add(identity)
+        self.visits.append(Visit(name, module, bool(wrapped)))
+        self.ancestors.add(identity)
         for segment, child in inside.items():
             if child is not None:
-                visit(name if segment in wrapped else join(name, segment), child)
-        ancestors.remove(identity)
-
-    visit("", model)
-    return visits
+                self.visit(name if segment in wrapped else join(name, segment), child)
+        self.ancestors.remove(identity)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import Parameter, is_lazy
 
+from initpolicy.model.collecting import uncollected
 from initpolicy.model.computed import Computed, computed
 from initpolicy.model.distributed import PLAIN
 from initpolicy.model.errors import ModelError
@@ -174,6 +175,7 @@ class Inventory:
         return {site.name: slot for slot in self.slots for site in slot.sites}
 
 
+@uncollected()
 def read(model: nn.Module) -> Inventory:
     """Take stock of a model without touching the memory of any tensor.
 
@@ -188,8 +190,6 @@ def read(model: nn.Module) -> Inventory:
     0.weight (4, 4) ['1.weight']
     1.bias (4,) []
     """
-    # A tuple for each module and tensor, and nothing else that the garbage collector tracks: its
-    # passes over a large model take longer than the reading.
     modules: dict[int, nn.Module] = {}
     names: dict[int, tuple[str, ...]] = {}
     held: dict[Hashable, torch.Tensor] = {}
@@ -233,12 +233,13 @@ def read(model: nn.Module) -> Inventory:
             if not others or (kind == "parameter" and all(o.kind == "buffer" for o in others)):
                 held[identity] = tensor
             sites[identity] = (*others, site) if others else (site,)
+    slots: list[Slot] = []
+    for key, hung in sites.items():
+        tensor = held[key]
+        ordered = hung if len(hung) == 1 else _parameters_first(hung)
+        slots.append(Slot(tensor, ordered, _measure(tensor), made.get(key)))
     return Inventory(
-        tuple(ModuleEntry(names[key], module) for key, module in modules.items()),
-        tuple(
-            Slot(held[key], _parameters_first(hung), _measure(held[key]), made.get(key))
-            for key, hung in sites.items()
-        ),
+        tuple([ModuleEntry(names[key], module) for key, module in modules.items()]), tuple(slots)
     )
 
 
@@ -254,8 +255,6 @@ def _facts(shape: torch.Size, dtype: torch.dtype) -> Facts:
 
 
 def _parameters_first(sites: tuple[Site, ...]) -> tuple[Site, ...]:
-    if len(sites) == 1:
-        return sites
     return tuple(sorted(sites, key=lambda site: site.kind == "buffer"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -42,8 +42,7 @@ class LoweringError(ValueError):
         self.hint = hint
 
 
-@dataclass(frozen=True)
-class Lowered:
+class Lowered(NamedTuple):
     """A law, and the name of the stream if it is not the tensor's own."""
 
     law: Law
@@ -73,7 +72,7 @@ class Lowering:
         if isinstance(value, Chunks):
             return self._stacked(value, slot, scope)
         law = self._law(value, slot.facts, slot.dtype, scope)
-        stream = str(dict(value.common).get("stream", ""))
+        stream = str(dict(value.common).get("stream", "")) if value.common else ""
         if law.shares_stream and not stream:
             raise LoweringError(
                 "IP206",

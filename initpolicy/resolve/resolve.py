@@ -20,6 +20,7 @@ from initpolicy.model import (
     constructor_arguments,
     read,
     renamed,
+    uncollected,
 )
 from initpolicy.plans import Choice, Decision, Plan
 from initpolicy.policy.document import MAX_SEED
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from initpolicy.batches import Input
 
 
+@uncollected()
 def resolve(
     model: nn.Module,
     policy: Policy,
@@ -61,7 +63,11 @@ def resolve(
     overrides = _overrides(policy, variables or {}, problems)
     if inventory is None:
         inventory = read_model(model, rename)
-    return _Resolving(model, policy, seed, inventory, overrides, problems, input).plan()
+    resolving = _Resolving(model, policy, seed, inventory, overrides, problems, input)
+    try:
+        return resolving.plan()
+    finally:
+        del resolving.gains  # which refers back to it: both would outlive this, and the model
 
 
 def read_model(model: nn.Module, rename: Mapping[str, str] | None = None) -> Inventory:
