@@ -28,12 +28,12 @@ def given(plan: Plan, cast: torch.dtype | None) -> list[Given]:
             message = f"{decision.name}: safetensors cannot hold {decision.dtype}"
             problems.append(Problem("IP513", message, "save the model with `torch.save` instead"))
             continue
-        try:
-            decision.name.encode()
-            law.validate(decision.shape, dtype)
-        except UnicodeEncodeError:
-            problems.append(Problem("IP513", f"{decision.name!r} is no name that a file can hold"))
+        odd = [name for name in (decision.name, *decision.aliases) if not _is_name(name)]
+        if odd:
+            problems.append(Problem("IP513", f"{odd[0]!r} is no name that a file can hold"))
             continue
+        try:
+            law.validate(decision.shape, dtype)
         except LawError as error:
             code = "IP216" if isinstance(error, FileError) else "IP513"
             problems.append(Problem(code, f"{decision.name}: {error.message}", error.hint))
@@ -43,6 +43,15 @@ def given(plan: Plan, cast: torch.dtype | None) -> list[Given]:
     if problems:
         raise InitPolicyError(problems)
     return found
+
+
+def _is_name(name: str) -> bool:
+    """Whether it is text, and not the one word that the format keeps for itself."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return name != "__metadata__"
 
 
 def _type(decision: Decision, cast: torch.dtype | None) -> torch.dtype | None:

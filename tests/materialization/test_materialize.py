@@ -397,8 +397,17 @@ def test_types_that_cannot_be_given(tmp_path) -> None:
     assert refused(plan, tmp_path / "out") == (
         "IP513 weight: safetensors cannot hold complex128; save the model with `torch.save` instead"
     )
-    odd = Plan((Decision("\udc80", "buffer", (), "int", "M", Constant(0.0), None),), 0, "p")
-    assert refused(odd, tmp_path / "out") == "IP513 '\\udc80' is no name that a file can hold"
+
+
+@pytest.mark.parametrize("names", [("\udc80",), ("__metadata__",), ("w", "\udc80")], ids=repr)
+def test_names_that_no_file_can_hold(names, tmp_path) -> None:
+    """Neither odd bytes, of a tied tensor's other name either, nor what the header needs itself."""
+    model = nn.Module()
+    model._parameters = dict.fromkeys(names, nn.Parameter(torch.zeros(3)))
+    (tmp_path / "policy.toml").write_text('format = 1\n[[rule]]\ninit."*" = 1\n')
+    plan = initpolicy.plan(model, tmp_path / "policy.toml")
+    assert refused(plan, tmp_path / "out") == f"IP513 {names[-1]!r} is no name that a file can hold"
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("part", [(-1, 2), (2, 2), (0, 0)])
