@@ -221,3 +221,74 @@ def test_every_use_of_a_shared_layer_counts() -> None:
 
     model = Twice()
     assert names(model, model.layer) == ["relu", "tanh"]
+
+
+class Choosing(nn.Module):
+    """Cannot be traced, and rectifies what is positive in the mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+        nn.init.ones_(self.first.bias)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.second(torch.relu(x) if x.sum() > -1e9 else torch.tanh(x))
+
+
+XAVIER = 'format = 1\n[[rule]]\ninit.weight = "xavier_normal"\ninit.bias = 0\n'
+
+
+def test_an_input_shows_what_a_trace_does_not() -> None:
+    Path("net.toml").write_text(XAVIER)
+    blind = initpolicy.lint(Choosing(), "net.toml")
+    assert (blind.ok, blind.traced) == (True, False)
+    advice = initpolicy.lint(Choosing(), "net.toml", input=(4, 8))
+    assert advice.traced
+    assert [(one.code, one.names) for one in advice.findings] == [("IP704", ("first.weight",))]
+
+
+def test_the_command_takes_an_input() -> None:
+    Path("net.toml").write_text(XAVIER)
+    Path("net.py").write_text(
+        "import torch\nfrom torch import nn\n\n"
+        "class net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)\n\n"
+        "    def forward(self, x, y):\n"
+        "        x = self.first(x + y)\n"
+        "        return self.second(torch.relu(x) if x.shape[0] > 1 else x)\n\n"
+        "def batch():\n"
+        "    return torch.ones(2, 8), 1.0\n"
+    )
+    assert run().exit_code == 0
+    for given in (["2,8", "8"], ["x=2,8", "y=8"], ["net.py:batch"]):
+        result = run(*(word for one in given for word in ("--input", one)))
+        assert result.exit_code == 1
+        assert "IP704" in result.stdout
+    result = run("--input", "2,8", "--input", "cat")
+    assert (result.exit_code, "IP751" in result.stderr) == (2, True)
+
+
+def test_a_rule_whose_gain_was_found_is_linted_like_any_other() -> None:
+    Path("net.toml").write_text(
+        'format = 1\n[[rule]]\nallow = ["IP708"]\n'
+        'init.weight = { fn = "xavier_normal", gain = "auto" }\ninit.bias = 0\n'
+    )
+    advice = initpolicy.lint(net(), "net.toml")
+    (found,) = advice.findings
+    assert found.code == "IP715"
+    assert found.message == 'allow = ["IP708"] silences nothing; take it out'
+    assert found.rule.initializer == "xavier_normal(gain=auto: 1.53353 for gelu)"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_only_rules_of_the_policys_own_are_asked_why_they_allow(own: bool) -> None:
+    Path("net.toml").write_text(
+        'format = 1\n[[rule]]\nallow = ["IP702"]\ninit."*" = { fn = "normal", std = 0.1 }\n'
+    )
+    Path("extending.toml").write_text('format = 1\nextends = ["./net.toml"]\n')
+    advice = initpolicy.lint(net(), "net.toml" if own else "extending.toml")
+    assert [found.code for found in advice.findings] == (["IP715"] if own else [])
+    assert initpolicy.lint(nn.Linear(2, 2), "torch").findings == ()

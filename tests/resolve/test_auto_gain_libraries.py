@@ -1,4 +1,4 @@
-"""Gains that follow from what follows a layer, in models of libraries, as their papers draw them."""
+"""Gains that follow from what follows a layer, in models of libraries."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ init.weight = { fn = "kaiming_normal", nonlinearity = "auto" }
 def names(model: nn.Module, **options) -> dict[str, str]:
     """What each layer's gain is for, by the name of the layer."""
     plan = initpolicy.plan(model, parse(POLICY), **options)
-    return {
-        decision.name.removesuffix(".weight"): decision.winner.initializer.partition(" for ")[2][
-            :-1
-        ]
-        for decision in plan
-        if decision.winner is not None
-    }
+    found: dict[str, str] = {}
+    for decision in plan:
+        if decision.winner is not None:
+            what = decision.winner.initializer.partition(" for ")[2].removesuffix(")")
+            found[decision.name.removesuffix(".weight")] = what
+    return found
 
 
 def test_residual_networks() -> None:

@@ -125,7 +125,8 @@ class _Region:
         waiting = [(step.index, id(step), step) for step in self.call.next]
         heapq.heapify(waiting)
         seen: set[int] = set()
-        last = [] if waiting else [self.values[id(self.call)]]
+        if not waiting:
+            self.ends.append((self.values[id(self.call)], "the end of the model"))
         while waiting:  # in the order of calls, so that what a step takes is known before it is
             _, key, step = heapq.heappop(waiting)
             if key in seen:
@@ -138,9 +139,7 @@ class _Region:
             for one in step.next:
                 heapq.heappush(waiting, (one.index, id(one), one))
             if not step.next:
-                last.append(value)
-        if not self.ends:  # else what nothing takes is dropped, or decides on a branch
-            self.end(last, "the end of the model")
+                self.ends.append((value, "the end of the model"))
         for value, what in self.ends:
             yield self.after(value, what)
 

@@ -26,6 +26,7 @@ from initpolicy.model.flow.steps import (
     Flow,
     Step,
     calls_of,
+    drop_unused,
     is_small,
     is_unit,
     map_steps,
@@ -70,6 +71,7 @@ def _flow(
     with torch.no_grad(), recorder:
         outputs = double(*moved[0], **moved[1])
     recorder.end(outputs)
+    drop_unused(recorder.steps)
     owners = {id(own): originals[one] for one in originals for own in one.parameters(False)}
     called = frozenset(step.name for step in recorder.steps)
     return Flow(calls_of(recorder.steps, owners), True, called)

@@ -167,6 +167,25 @@ def calls_of(steps: Iterable[Step], owners: Mapping[int, nn.Module]) -> dict[int
     return {**taken, **called}
 
 
+def drop_unused(steps: Iterable[Step]) -> None:
+    """Take out of what is next whatever does not lead to the output, if anything does.
+
+    Those are values that only decide on a branch, and what `forward` computes for nobody.
+    """
+    known = list(steps)
+    waiting = [step for step in known if step.name == OUTPUT and step.inputs]
+    if not waiting:
+        return
+    used: set[int] = set()
+    while waiting:
+        step = waiting.pop()
+        if id(step) not in used:
+            used.add(id(step))
+            waiting += step.inputs
+    for step in known:
+        step.next = [one for one in step.next if id(one) in used]
+
+
 def is_unit(module: nn.Module) -> bool:
     """Whether a module is one step, and what it calls is not looked at.
 

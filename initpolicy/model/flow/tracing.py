@@ -22,6 +22,7 @@ from initpolicy.model.flow.steps import (
     Flow,
     Step,
     calls_of,
+    drop_unused,
     is_small,
     is_unit,
     map_steps,
@@ -76,6 +77,7 @@ def _flow(model: nn.Module, graph: fx.Graph, root: nn.Module) -> Flow:
             step.args = (attrgetter(str(node.target))(root),)
         for source in node.all_input_nodes:
             step.take(made[source])
+    drop_unused(made.values())
     owners = {id(own): one for one in model.modules() for own in one.parameters(False)}
     called = frozenset(step.name for step in made.values())
     return Flow(calls_of(made.values(), owners), True, called)
