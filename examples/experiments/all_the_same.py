@@ -10,22 +10,9 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
+import common
 import torch
 from cifar import cifar10
-from common import (
-    COLORS,
-    Images,
-    Training,
-    accuracy,
-    arguments,
-    digits,
-    initialize,
-    mean_and_error,
-    panels,
-    save,
-    table,
-    train,
-)
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -65,74 +52,72 @@ def distinct(weight: Tensor) -> int:
     return count
 
 
-def run(policy: str, seed: int, images: Images, how: Training) -> tuple[float, list[float], Net]:
+def run(
+    policy: str, seed: int, images: common.Images, how: common.Training
+) -> tuple[float, list[float], Net]:
     """Train from one policy; give the accuracy on the test, the losses and the network."""
     net = Net(images.train.shape[1], images.train.shape[-1])
-    initialize(net, policy, seed)
-    losses = train(net, images, how)
-    return accuracy(net, images.test, images.test_classes), losses, net
+    common.initialize(net, policy, seed)
+    losses = common.train(net, images, how)
+    return common.accuracy(net, images.test, images.test_classes), losses, net
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = arguments(__doc__ or "", "all-the-same.svg", seeds=5)
+    parser = common.arguments(__doc__ or "", "all-the-same.svg", seeds=5)
     parser.add_argument("--cifar10", type=Path, help="folder of CIFAR-10, binary or Python version")
     parser.add_argument("--steps", type=int, help="default: 1200, or 12500 an epoch of CIFAR-10")
     parser.add_argument("--batch", type=int, help="default: 16, or the tutorial's 4")
     parser.add_argument("--rate", type=float, help="default: 0.01, or the tutorial's 0.001")
-    given = parser.parse_args(words)
-    images = cifar10(given.cifar10) if given.cifar10 else digits()
+    given = common.begin(parser, words)
+    images = cifar10(given.cifar10) if given.cifar10 else common.digits()
     steps = given.steps or (12_500 if given.cifar10 else 1200)
     rate = given.rate or (0.001 if given.cifar10 else 0.01)
     batch = given.batch or (4 if given.cifar10 else 16)
-    torch.set_num_threads(1)  # more do not help layers as small as these
     name = "CIFAR-10" if given.cifar10 else "digits"
 
     rows, curves = [], {}
     for title, policy in POLICIES.items():
         runs = [
-            run(policy, seed, images, Training(steps, batch, rate, seed=seed))
+            run(policy, seed, images, common.Training(steps, batch, rate, seed=seed))
             for seed in range(given.seeds)
         ]
         net = runs[0][2]
         layers = [net.conv1, net.conv2, net.fc1, net.fc2, net.fc3]
         units = ", ".join(f"{distinct(layer.weight)}" for layer in layers)
-        last = [statistics.fmean(losses[-max(1, steps // 10) :]) for _, losses, _ in runs]
+        last = [common.last_tenth(losses, steps) for _, losses, _ in runs]
         rows.append(
             [
                 title,
-                mean_and_error([score for score, _, _ in runs]),
-                mean_and_error(last, 4),
+                common.mean_and_error([score for score, _, _ in runs]),
+                common.mean_and_error(last, 4),
                 units,
             ]
         )
         curves[title] = runs[0][1]
-    common = 100 * float(torch.bincount(images.test_classes).max()) / len(images.test_classes)
+    most = 100 * float(torch.bincount(images.test_classes).max()) / len(images.test_classes)
     print(
         f"{name}: {steps} steps of SGD, batch {batch}, rate {rate}, momentum 0.9; "
         f"{given.seeds} seeds, ± standard error.\n"
-        f"The most frequent class is {common:.1f}% of the test.\n"
+        f"The most frequent class is {most:.1f}% of the test.\n"
     )
     print(
-        table(
+        common.table(
             ["policy", "accuracy, %", "loss in the last tenth", "distinct units, layer by layer"],
             rows,
         )
     )
 
-    figure, (axis,) = panels(1, height=3.6)
-    figure.set_size_inches(6.4, 3.6)
+    figure, axis = common.wide()
     piece = max(1, steps // 60)
-    for color, (title, losses) in zip(COLORS, curves.items(), strict=False):
+    for color, (title, losses) in zip(common.COLORS, curves.items(), strict=False):
         means = [
             statistics.fmean(losses[start : start + piece])
             for start in range(0, len(losses), piece)
         ]
         where = [start + piece / 2 for start in range(0, len(losses), piece)]
         axis.plot(where, means, color=color, label=title, linewidth=1.5)
-    axis.set_xlabel("steps")
-    axis.set_ylabel(f"loss on {name}")
-    axis.legend(fontsize=8, frameon=False)
-    save(figure, given.out)
+    common.label(axis, "steps", f"loss on {name}")
+    common.save(figure, given.out)
 
 
 if __name__ == "__main__":

@@ -49,16 +49,36 @@ def _empty(kind: type, shape: tuple[int, ...], code: object) -> np.ndarray[Any, 
 
 
 def cifar10(folder: Path) -> Images:
-    """Load the 50,000 images to train on and the 10,000 for the test."""
+    """Load the 50,000 images to train on and the 10,000 for the test.
+
+    A folder that lacks a file, or has one that is damaged, ends the program with what is wrong.
+    """
     for inner in (folder, folder / "cifar-10-batches-bin", folder / "cifar-10-batches-py"):
         for suffix, read in ((".bin", binary), ("", pickled)):
             if (inner / f"{TEST[0]}{suffix}").is_file():
                 parts = [
-                    [read((inner / f"{name}{suffix}").read_bytes()) for name in names]
+                    [_read(inner / f"{name}{suffix}", read) for name in names]
                     for names in (TRAIN, TEST)
                 ]
                 return split(*(torch.cat(piece) for part in parts for piece in zip(*part)))  # noqa: B905
     raise SystemExit(f"{folder} has neither test_batch.bin nor test_batch of CIFAR-10")
+
+
+def _read(file: Path, read: Callable[[bytes], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    try:
+        images, classes = read(file.read_bytes())
+        if not len(images):
+            raise ValueError("it is empty")
+    except FileNotFoundError:
+        raise SystemExit(
+            f"{file.parent} lacks {file.name}, one of the six files of CIFAR-10"
+        ) from None
+    except OSError as error:
+        raise SystemExit(f"{file} cannot be read: {error.strerror}") from error
+    except Exception as error:  # a pickle that is damaged may raise anything
+        told = f"{type(error).__name__}: {error}"
+        raise SystemExit(f"{file} is not a file of CIFAR-10, or is damaged: {told}") from error
+    return images, classes
 
 
 def binary(content: bytes) -> tuple[Tensor, Tensor]:

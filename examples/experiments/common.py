@@ -33,6 +33,12 @@ def arguments(about: str, figure: str, *, seeds: int) -> argparse.ArgumentParser
     return parser
 
 
+def begin(parser: argparse.ArgumentParser, words: list[str] | None) -> argparse.Namespace:
+    """Read the arguments of an experiment that trains small layers, whom threads do not help."""
+    torch.set_num_threads(1)
+    return parser.parse_args(words)
+
+
 def initialize(model: nn.Module, policy: str, seed: int, **variables: float) -> None:
     """Apply a policy of this folder, or else a built-in one."""
     file = HERE / "policies" / f"{policy}.toml"
@@ -73,6 +79,20 @@ def panels(columns: int, rows: int = 1, *, height: float = 3.2) -> tuple[Figure,
     return figure, axes
 
 
+def wide() -> tuple[Figure, Axes]:
+    """Make a figure of one chart."""
+    figure, (axis,) = panels(1, height=3.6)
+    figure.set_size_inches(6.4, 3.6)
+    return figure, axis
+
+
+def label(axis: Axes, across: str, up: str, size: int = 8) -> None:
+    """Say what the axes and the lines of a chart are."""
+    axis.set_xlabel(across)
+    axis.set_ylabel(up)
+    axis.legend(fontsize=size, frameon=False)
+
+
 def save(figure: Figure, file: Path) -> None:
     """Save a figure, so that the same figure is the same file."""
     import matplotlib
@@ -109,6 +129,11 @@ def digits() -> Images:
     classes = torch.tensor(data.target, dtype=torch.int64)
     tested = torch.arange(len(images)) % 4 == 3
     return split(images[~tested], classes[~tested], images[tested], classes[tested])
+
+
+def last_tenth(losses: Sequence[float], steps: int) -> float:
+    """Give the mean loss of the last tenth of all steps."""
+    return statistics.fmean(losses[-max(1, steps // 10) :])
 
 
 @dataclass(frozen=True)

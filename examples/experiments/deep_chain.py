@@ -13,22 +13,8 @@ import math
 import statistics
 from collections.abc import Iterable
 
+import common
 import torch
-from common import (
-    COLORS,
-    Chain,
-    Training,
-    accuracy,
-    arguments,
-    digits,
-    initialize,
-    mean_and_error,
-    panels,
-    save,
-    scientific,
-    table,
-    train,
-)
 from torch import Tensor, nn
 
 POLICIES = {"Gaussian": "chain", "orthogonal": "orthogonal-chain"}
@@ -42,7 +28,7 @@ class Deep(nn.Module):
     def __init__(self, inputs: int, width: int, depth: int) -> None:
         super().__init__()
         self.input = nn.Linear(inputs, width)
-        self.chain = Chain(width, depth, nn.Tanh)
+        self.chain = common.Chain(width, depth, nn.Tanh)
         self.output = nn.Linear(width, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -69,30 +55,29 @@ def singular_values(model: Deep, image: Tensor) -> list[Tensor]:
 def ratio(values: Iterable[float]) -> str:
     """Give the median of ratios as text, unless it is lost in rounding."""
     middle = statistics.median(values)
-    return scientific(middle) if middle > NOISE else f"below {NOISE:.0e}"
+    return common.scientific(middle) if middle > NOISE else f"below {NOISE:.0e}"
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = arguments(__doc__ or "", "deep-chain.svg", seeds=3)
+    parser = common.arguments(__doc__ or "", "deep-chain.svg", seeds=3)
     parser.add_argument("--depth", type=int, default=200)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rates", type=float, nargs="+", default=[0.0003, 0.001, 0.003, 0.01])
-    given = parser.parse_args(words)
-    torch.set_num_threads(1)  # more do not help layers as small as these
-    images = digits()
+    given = common.begin(parser, words)
+    images = common.digits()
     inputs = images.train[0].numel()
 
     def made(policy: str, seed: int) -> Deep:
         model = Deep(inputs, given.width, given.depth)
-        initialize(model, POLICIES[policy], seed)
+        common.initialize(model, POLICIES[policy], seed)
         return model
 
-    figure, (left, right) = panels(2, height=3.4)
+    figure, (left, right) = common.panels(2, height=3.4)
     rows = []
     shown = sorted({1, given.depth // 10, given.depth} - {0})
-    for color, policy in zip(COLORS, POLICIES, strict=False):
+    for color, policy in zip(common.COLORS, POLICIES, strict=False):
         runs = [singular_values(made(policy, seed), images.test[0]) for seed in range(given.seeds)]
         for number in shown:
             sets = [run[number - 1] for run in runs]
@@ -101,7 +86,7 @@ def main(words: list[str] | None = None) -> None:
                 (float(values.median() / values.max()), float(values.min() / values.max()))
                 for values in sets
             ]
-            rows.append([policy, number, scientific(largest), *map(ratio, zip(*ratios))])  # noqa: B905
+            rows.append([policy, number, common.scientific(largest), *map(ratio, zip(*ratios))])  # noqa: B905
         largest = [float(values.max()) for values in runs[0]]
         halfway = [
             float(values.median()) if values.median() > NOISE * values.max() else math.nan
@@ -114,37 +99,39 @@ def main(words: list[str] | None = None) -> None:
         f"Singular values of the Jacobian of {given.depth} tanh layers of {given.width} units, "
         f"medians of {given.seeds} seeds.\n"
     )
-    print(table(["policy", "layers", "largest", "median : largest", "smallest : largest"], rows))
+    print(
+        common.table(
+            ["policy", "layers", "largest", "median : largest", "smallest : largest"], rows
+        )
+    )
 
     rows = []
-    for color, policy in zip(COLORS, POLICIES, strict=False):
+    for color, policy in zip(common.COLORS, POLICIES, strict=False):
         best: tuple[float, list[float]] | None = None
         for rate in given.rates:
             scores, last = [], []
             for seed in range(given.seeds):
                 model = made(policy, seed)
-                how = Training(given.steps, given.batch, rate, seed=seed)
-                losses = train(model, images, how)
-                scores.append(accuracy(model, images.test, images.test_classes))
-                last.append(statistics.fmean(losses[-max(1, given.steps // 10) :]))
+                how = common.Training(given.steps, given.batch, rate, seed=seed)
+                losses = common.train(model, images, how)
+                scores.append(common.accuracy(model, images.test, images.test_classes))
+                last.append(common.last_tenth(losses, given.steps))
                 if seed == 0 and (best is None or last[0] < best[0]):
                     best = last[0], losses
                     label = f"{policy}, rate {rate}"
-            rows.append([policy, rate, mean_and_error(scores), mean_and_error(last, 2)])
+            rows.append(
+                [policy, rate, common.mean_and_error(scores), common.mean_and_error(last, 2)]
+            )
         assert best is not None
         right.plot(best[1], color=color, label=label)
     print(
         f"\nDigits, {given.steps} steps of SGD, batch {given.batch}, momentum 0.9; "
         f"{given.seeds} seeds, ± standard error.\n"
     )
-    print(table(["policy", "learning rate", "accuracy, %", "loss in the last tenth"], rows))
-    left.set_xlabel("layers")
-    left.set_ylabel("singular value of the Jacobian")
-    right.set_xlabel("steps")
-    right.set_ylabel("loss on digits")
-    for axis in (left, right):
-        axis.legend(fontsize=7, frameon=False)
-    save(figure, given.out)
+    print(common.table(["policy", "learning rate", "accuracy, %", "loss in the last tenth"], rows))
+    common.label(left, "layers", "singular value of the Jacobian", 7)
+    common.label(right, "steps", "loss on digits", 7)
+    common.save(figure, given.out)
 
 
 if __name__ == "__main__":

@@ -10,21 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import common
 import torch
-from common import (
-    COLORS,
-    Images,
-    Training,
-    accuracy,
-    arguments,
-    digits,
-    initialize,
-    mean_and_error,
-    panels,
-    save,
-    table,
-    train,
-)
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -66,31 +53,38 @@ def largest_cosine(weight: Tensor) -> float:
 
 
 def run(
-    policy: str, filters: int, seed: int, images: Images, how: Training, *, frozen: bool
+    policy: str,
+    filters: int,
+    seed: int,
+    images: common.Images,
+    how: common.Training,
+    *,
+    frozen: bool,
 ) -> Run:
     """Train once, with the first layer as it was initialized or learning with the others."""
     net = Net(filters, images.train.shape[-1])
-    initialize(net, POLICIES[policy], seed)
+    common.initialize(net, POLICIES[policy], seed)
     net.first.requires_grad_(not frozen)
     cosine = largest_cosine(net.first.weight)
-    losses = train(net, images, how)
-    return Run(cosine, accuracy(net, images.test, images.test_classes), losses)
+    losses = common.train(net, images, how)
+    return Run(cosine, common.accuracy(net, images.test, images.test_classes), losses)
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = arguments(__doc__ or "", "first-layer.svg", seeds=16)
+    parser = common.arguments(__doc__ or "", "first-layer.svg", seeds=16)
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=0.01)
     parser.add_argument("--images", type=int, default=300, help="how many images to train on")
-    given = parser.parse_args(words)
-    torch.set_num_threads(1)  # more do not help layers as small as these
-    whole = digits()
+    given = common.begin(parser, words)
+    whole = common.digits()
     few = slice(given.images)
-    images = Images(whole.train[few], whole.train_classes[few], whole.test, whole.test_classes)
+    images = common.Images(
+        whole.train[few], whole.train_classes[few], whole.test, whole.test_classes
+    )
 
-    figure, axes = panels(2, height=3.4)
+    figure, axes = common.panels(2, height=3.4)
     rows = []
     for axis, frozen in zip(axes, (True, False), strict=True):
         found = {
@@ -100,22 +94,24 @@ def main(words: list[str] | None = None) -> None:
                     given.filters,
                     seed,
                     images,
-                    Training(given.steps, given.batch, given.rate, seed=seed),
+                    common.Training(given.steps, given.batch, given.rate, seed=seed),
                     frozen=frozen,
                 )
                 for seed in range(given.seeds)
             ]
             for policy in POLICIES
         }
-        for color, (policy, runs) in zip(COLORS, found.items(), strict=False):
+        for color, (policy, runs) in zip(common.COLORS, found.items(), strict=False):
             pairs = zip(runs, found["random"], strict=True)
             rows.append(
                 [
                     "as initialized" if frozen else "trained too",
                     policy,
-                    mean_and_error([one.cosine for one in runs], 2),
-                    mean_and_error([one.accuracy for one in runs], 2),
-                    mean_and_error([one.accuracy - other.accuracy for one, other in pairs], 2),
+                    common.mean_and_error([one.cosine for one in runs], 2),
+                    common.mean_and_error([one.accuracy for one in runs], 2),
+                    common.mean_and_error(
+                        [one.accuracy - other.accuracy for one, other in pairs], 2
+                    ),
                 ]
             )
             curve = torch.tensor([one.losses for one in runs]).mean(dim=0)
@@ -131,12 +127,12 @@ def main(words: list[str] | None = None) -> None:
         "± standard error.\n"
     )
     print(
-        table(
+        common.table(
             ["first layer", "filters", "largest cosine", "accuracy, %", "more than random"],
             rows,
         )
     )
-    save(figure, given.out)
+    common.save(figure, given.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import math
 import statistics
 
 import torch
-from common import COLORS, Chain, arguments, initialize, panels, save, scientific, table
+from common import COLORS, Chain, arguments, initialize, label, save, scientific, table, wide
 
 WAYS: dict[str, tuple[str, dict[str, float]]] = {
     "std 1": ("fixed", {"std": 1.0}),
@@ -65,14 +65,11 @@ def main(words: list[str] | None = None) -> None:
     )
     print(table(["matrices", *shown, "least and most at the end", "lost in float32"], rows))
 
-    figure, (axis,) = panels(1, height=3.6)
-    figure.set_size_inches(6.4, 3.6)
+    figure, axis = wide()
     for color, (way, runs) in zip(COLORS, found.items(), strict=True):
         kept = [value for value in runs[0] if 0 < value < math.inf]
         axis.semilogy(kept, color=color, label=way, linewidth=1.5)
-    axis.set_xlabel("matrix products")
-    axis.set_ylabel("root mean square")
-    axis.legend(fontsize=8, frameon=False)
+    label(axis, "matrix products", "root mean square")
     save(figure, given.out)
 
 

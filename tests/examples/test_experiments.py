@@ -249,16 +249,22 @@ class Runs:
         return self.how
 
 
-@pytest.mark.parametrize("protocol", [2, 4])
-def test_both_versions_of_cifar_give_the_same_images(protocol, tmp_path):
-    for folder in ("binary", "cifar-10-batches-py"):
-        (tmp_path / folder).mkdir()
+def written(folder, protocol=2):
+    """Write a small CIFAR-10 in both versions."""
+    for inner in ("binary", "cifar-10-batches-py"):
+        (folder / inner).mkdir()
     for name in (*cifar.TRAIN, *cifar.TEST):
         images, classes = records(6)
         rows = np.concatenate([classes[:, None].astype(np.uint8), images], axis=1)
-        (tmp_path / "binary" / f"{name}.bin").write_bytes(rows.tobytes())
+        (folder / "binary" / f"{name}.bin").write_bytes(rows.tobytes())
         content = {b"data": images, b"labels": classes.tolist(), b"batch_label": b"one"}
-        (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(content, protocol))
+        (folder / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(content, protocol))
+    return folder
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_both_versions_of_cifar_give_the_same_images(protocol, tmp_path):
+    written(tmp_path, protocol)
     found = [cifar.cifar10(tmp_path / "binary"), cifar.cifar10(tmp_path)]
     images, classes = records(6)
     expected = torch.tensor(images).view(6, 3, 32, 32).double() / 255
@@ -267,6 +273,47 @@ def test_both_versions_of_cifar_give_the_same_images(protocol, tmp_path):
         assert one.test_classes.tolist() == classes.tolist()
         pixels = (expected - expected.mean()) / expected.repeat(5, 1, 1, 1).std()
         torch.testing.assert_close(one.test.double(), pixels, rtol=0, atol=1e-5)
+
+
+def test_the_experiment_runs_on_cifar_and_both_versions_print_the_same(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    written(tmp_path)
+    few = ["--steps", "2", "--seeds", "1", "--out", str(tmp_path / "a.svg")]
+    all_the_same.main(["--cifar", str(tmp_path / "binary"), *few])
+    first = capsys.readouterr().out
+    assert first.startswith("CIFAR-10: 2 steps of SGD, batch 4, rate 0.001, momentum 0.9; 1 seeds")
+    all_the_same.main(["--cifar10", str(tmp_path), *few])
+    assert capsys.readouterr().out == first
+
+
+@pytest.mark.parametrize("folder", ["binary", "cifar-10-batches-py"])
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda file: file.unlink(), r"{folder} lacks {name}, one of the six files of CIFAR-10"),
+        (lambda file: file.write_bytes(b""), r"{name} is not a file of CIFAR-10, or is damaged: "),
+        (
+            lambda file: file.write_bytes(file.read_bytes()[:-7]),
+            r"{name} is not a file of CIFAR-10, or is damaged: ",
+        ),
+        (
+            lambda file: file.write_bytes(b"<html>404</html>"),
+            r"{name} is not a file of CIFAR-10, or is damaged: ",
+        ),
+        (lambda file: (file.unlink(), file.mkdir()), r"{name} cannot be read: Is a directory"),
+    ],
+    ids=["missing", "empty", "cut", "page", "folder"],
+)
+def test_a_folder_that_is_damaged_ends_the_program_with_what_is_wrong(
+    folder, damage, told, tmp_path
+):
+    written(tmp_path)
+    (file,) = (tmp_path / folder).glob("data_batch_3*")
+    damage(file)
+    expected = told.format(folder=folder, name=re.escape(file.name))
+    with pytest.raises(SystemExit, match=expected) as caught:
+        cifar.cifar10(tmp_path / folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_pickles_of_python_2_are_read():
