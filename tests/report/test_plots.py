@@ -111,6 +111,8 @@ def test_rules_differ_in_more_than_their_colour_and_many_of_them_share_an_entry(
     assert len(marks) == 10
     neighbours = [line.get_marker() for line in axis.lines]
     assert all(a != b for a, b in pairwise(neighbours))
+    hollow = [line.get_markerfacecolor() == "none" for line in axis.lines]
+    assert hollow == [False, True] * 5
     (axis,) = plan_of([0.1] * 40, rules=13).plot().axes
     assert len(labels(axis)) == 11
     assert labels(axis)[-1] == "3 more rules"
@@ -221,6 +223,7 @@ def test_two_probes_stand_in_one_figure_and_can_be_told_apart(saturated: Probe) 
     above, below = figure.axes
     lines = [one for axis in figure.axes for one in axis.lines if one.get_label()[0] != "_"]
     assert len({one.get_label() for one in lines}) == len(lines) == 8
+    assert len({one.get_color() for one in lines}) == 4
     styles = [(one.get_color(), one.get_marker(), one.get_linestyle()) for one in above.lines]
     assert len(set(styles)) == 8
     assert above.get_title() == "<policy>, 3 draws: not healthy\nother.toml, 3 draws: not healthy"
