@@ -313,8 +313,8 @@ def test_with_the_data_what_they_made_is_verified(tmp_path: Path) -> None:
     torch.save(model.state_dict(), file)
     sources = [(model, {}), (file, {"model": chain("meta")})]
     for source, options in sources:
-        for given in (policy(), plan):
-            verdict = initpolicy.verify(source, given, data=batch(), **options)
+        for stated in (policy(), plan):
+            verdict = initpolicy.verify(source, stated, data=batch(), **options)
             assert verdict.ok
             assert {one.name for one in verdict.tensors if one.how == "to rounding"} == set(
                 plan.steps[0].tensors
