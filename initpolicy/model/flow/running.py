@@ -32,6 +32,7 @@ from initpolicy.model.flow.steps import (
     map_steps,
     plain,
 )
+from initpolicy.model.flow.tracing import among_processes
 
 
 def ran(
@@ -41,8 +42,8 @@ def ran(
     kwargs: Mapping[str, Any],
 ) -> Flow | str:
     """Run a model that holds `tensors` on an input, or say why that is not possible."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return "a part of a model is not run by itself"
+    if among_processes():
+        return "one of several processes does not run a model by itself"
     reasons: list[str] = []
     for device in (torch.device("meta"), None):
         if device is None and any(tensor.is_meta for tensor in tensors):

@@ -40,8 +40,8 @@ class _Tracer(fx.Tracer):
 
 def traced(model: nn.Module, tensors: Collection[torch.Tensor]) -> Flow | str:
     """Trace a model that holds `tensors`, or say why that is not possible."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return "what a wrapper calls in `forward` may wait for the other processes"
+    if among_processes() and _may_wait(model, tensors):
+        return "what is sharded may wait for other processes; plan the model before it is sharded"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -55,6 +55,18 @@ def traced(model: nn.Module, tensors: Collection[torch.Tensor]) -> Flow | str:
                 torch.random.set_rng_state(state)
     except Exception as error:  # whatever a model does with a symbol that is no tensor
         return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+def among_processes() -> bool:
+    """Whether this is one of several processes that wait for each other."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _may_wait(model: nn.Module, tensors: Collection[torch.Tensor]) -> bool:
+    if any(type(tensor) not in (torch.Tensor, nn.Parameter) for tensor in tensors):
+        return True
+    hooks = ("_forward_hooks", "_forward_pre_hooks")
+    return any(getattr(module, name) for module in model.modules() for name in hooks)
 
 
 def _flow(model: nn.Module, graph: fx.Graph, root: nn.Module) -> Flow:
