@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from initpolicy.calibration.registry import get
 from initpolicy.calibration.step import Calibration, Done, Layer
 from initpolicy.calibration.weights import Tunable, find
 from initpolicy.initializers.initializer import suggestion
-from initpolicy.model import Inventory, ModelError, is_sharded, may_be_sharded, read
+from initpolicy.model import Inventory, ModelError, Site, is_sharded, may_be_sharded, read
 from initpolicy.problems import listed
 
 
@@ -105,7 +105,7 @@ def calibrate(
     chosen = _choose(model, layers, inventory)
     _check_memory(model)
     prepared = _prepare(step, settled, model, chosen)
-    work = _Work(step, settled, prepared, seed, _sharing(inventory), progress)
+    work = _Work(step, settled, prepared, seed, progress)
     try:
         with as_in_training(model, seed):
             _watch(model, chosen, work.reached, batch)
@@ -124,6 +124,8 @@ class _Chosen:
     clean: str
     """Its name without the segments of wrappers."""
     module: nn.Module
+    shared: tuple[tuple[str, Site], ...] = ()
+    """The local names of its tensors that other modules have too, and where those have them."""
     calls: int = 0
     place: int = 0
     """How many layers were reached before it."""
@@ -134,10 +136,25 @@ Reached = Callable[[_Chosen, tuple[Any, ...], dict[str, Any], Any], Any]
 
 def _watch(model: nn.Module, chosen: Sequence[_Chosen], reached: Reached, batch: Batch) -> None:
     """Run the model, and call `reached` whenever one of the layers has been called."""
+    before: set[int] = set()
+
+    def called(module: nn.Module, args: object) -> None:
+        before.add(id(module))
+
+    def first(one: _Chosen, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        if not one.calls:
+            _check_sharing(one, before)
+        return reached(one, args, kwargs, output)
+
+    own = {id(one.module) for one in chosen}
+    others = {id(site.module): site.module for one in chosen for _, site in one.shared}
     handles = [
         # Before the hooks of others, so that what they make of the output is made of the new one.
-        one.module.register_forward_hook(_hook(one, reached), prepend=True, with_kwargs=True)
+        one.module.register_forward_hook(_hook(one, first), prepend=True, with_kwargs=True)
         for one in chosen
+    ]
+    handles += [
+        other.register_forward_pre_hook(called) for key, other in others.items() if key not in own
     ]
     try:
         call(model, batch)
@@ -160,6 +177,18 @@ def _hook(one: _Chosen, reached: Reached) -> Callable[..., Any]:
     return hook
 
 
+def _check_sharing(one: _Chosen, before: Collection[int]) -> None:
+    """Refuse a layer whose inputs depend on the tensors that are to be changed."""
+    for name, site in one.shared:
+        if id(site.module) in before:
+            raise CalibrationError(
+                f"{one.name}: its {name} is also {site.name}, which is used before it, so that to "
+                "change it would change what the layer is given",
+                hint="leave it out, or untie it first",
+                code="IP772",
+            )
+
+
 class _Work:
     """A step under way: what has been changed so far, and what was there before."""
 
@@ -169,14 +198,12 @@ class _Work:
         arguments: Mapping[str, object],
         prepared: Mapping[str, Any],
         seed: int,
-        sharing: Mapping[tuple[int, str], str],
         progress: Callable[[int], None] | None,
     ) -> None:
         self.step = step
         self.arguments = arguments
         self.prepared = prepared
         self.seed = seed
-        self.sharing = sharing
         self.progress = progress
         self.kept: list[tuple[Tunable, list[tuple[Tensor, Tensor]]]] = []
         self.owners: dict[int, str] = {}
@@ -219,12 +246,8 @@ class _Work:
             for part in own
             if any(not torch.equal(tensor, old) for tensor, old in before[id(part)])
         )
-        others = [
-            other for name in names if (other := self.sharing.get((id(one.module), name), ""))
-        ]
-        text = (
-            f"{found.text}; so is {listed(others, 3)}, which is the same" if others else found.text
-        )
+        others = [site.name for name, site in one.shared if name in names]
+        text = f"{found.text}; shared with {listed(others, 3)}" if others else found.text
         return Changed(one.name, names, text, found.numbers)
 
     def result(self, one: _Chosen) -> Changed:
@@ -262,13 +285,17 @@ def _choose(model: nn.Module, layers: Sequence[str], inventory: Inventory) -> li
     named |= cast("Iterable[tuple[str, nn.Module]]", model.named_modules())
     clean = {id(entry.module): entry.name for entry in inventory.modules}
     chosen: dict[int, _Chosen] = {}
+    sharing = _sharing(inventory)
     for name in layers:
         if name not in named:
             raise CalibrationError(
                 f"the model has no module `{name}`", hint=suggestion(name, named), code="IP772"
             )
         module = named[name]
-        chosen.setdefault(id(module), _Chosen(name, clean.get(id(module), name), module))
+        chosen.setdefault(
+            id(module),
+            _Chosen(name, clean.get(id(module), name), module, tuple(sharing.get(id(module), ()))),
+        )
     return list(chosen.values())
 
 
@@ -309,12 +336,11 @@ def _prepare(
         return step.prepare(model, {one.clean: one.module for one in chosen}, arguments)
 
 
-def _sharing(inventory: Inventory) -> dict[tuple[int, str], str]:
-    """Of each tensor of a module, its other names, if other modules have it too."""
-    found: dict[tuple[int, str], str] = {}
+def _sharing(inventory: Inventory) -> dict[int, list[tuple[str, Site]]]:
+    """Of each module, its tensors that other modules have too, each with where those have it."""
+    found: dict[int, list[tuple[str, Site]]] = {}
     for slot in inventory.slots:
-        for site in slot.sites:
-            others = [one.name for one in slot.sites if one.module is not site.module]
-            if others:
-                found[id(site.module), site.local_name] = listed(others, 3)
+        for site in slot.sites if slot.aliases else ():
+            others = [one for one in slot.sites if one.module is not site.module]
+            found.setdefault(id(site.module), []).extend((site.local_name, one) for one in others)
     return found

@@ -400,9 +400,7 @@ def test_a_second_call_and_a_tied_weight_are_told_of(fn: str) -> None:
     model = orthogonal(Twice())
     found = calibrate(model, fn, STEPS[fn], layers_of(model), Batch((digits()[0],)), seed=0)
     assert [one.layer for one in found] == ["cell", "other", "last"]
-    assert found[0].text.endswith(
-        "; so is other.weight, which is the same; at the first of 2 calls"
-    )
+    assert found[0].text.endswith("; shared with other.weight; at the first of 2 calls")
     assert (found[1].tensors, found[1].text) == (
         (),
         "left as it is: it shares its values with cell, which comes before it",
@@ -412,6 +410,39 @@ def test_a_second_call_and_a_tied_weight_are_told_of(fn: str) -> None:
     if fn == "lsuv":
         first = outputs(model, ["cell"], Batch((digits()[0],)))["cell"]
         assert np.var(first) == pytest.approx(1, abs=0.1)
+
+
+class Tied(nn.Module):
+    """A table of embeddings whose transpose makes the logits, before or after another use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(10, 8)
+        self.fc = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 10, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, ids: torch.Tensor, turned: bool) -> torch.Tensor:
+        if turned:
+            return self.table(self.head(self.fc(torch.ones(1, 8).cumsum(1))).argmax(1))
+        return self.head(self.fc(self.table(ids)))
+
+
+def test_a_weight_that_was_used_before_is_an_error_that_a_rehearsal_finds() -> None:
+    model = Tied()
+    before = values(model)
+    for call in (rehearse, lambda *args: calibrate(args[0], "lsuv", {}, *args[1:], seed=0)):
+        with pytest.raises(CalibrationError) as raised:
+            call(model, ["fc", "head"], Batch((torch.arange(10), False)))
+        assert (raised.value.code, raised.value.message) == (
+            "IP772",
+            "head: its weight is also table.weight, which is used before it, so that to change it "
+            "would change what the layer is given",
+        )
+        assert same(values(model), before)
+    found = calibrate(model, "lsuv", {}, ["head"], Batch((torch.arange(10), True)), seed=0)
+    assert found[0].text.endswith("; shared with table.weight")
+    assert not any(module._forward_pre_hooks for module in model.modules())
 
 
 def test_a_module_under_two_names_is_one_layer() -> None:
