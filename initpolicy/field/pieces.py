@@ -60,7 +60,7 @@ class Work:
         if tensor.is_meta:
             raise ValueError("the tensor is on the meta device and has no memory to fill")
         dense = tensor.is_contiguous()
-        if not dense and _overlaps(tensor):
+        if not dense and overlaps(tensor):
             raise ValueError("elements of the tensor share memory; clone it before filling it")
         self.tensor = tensor
         self.dense = dense and tensor.dtype not in FLOAT8
@@ -243,7 +243,7 @@ def boxes(tensor: torch.Tensor, first: int) -> Iterator[tuple[int, torch.Tensor]
         yield first + i * row, tensor[i : i + step]
 
 
-def _overlaps(tensor: torch.Tensor) -> bool:
+def overlaps(tensor: torch.Tensor) -> bool:
     """Whether elements may share memory: each stride must step over what lies within it."""
     if tensor.is_contiguous():
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -38,10 +39,11 @@ class Runs:
 
         Raises:
             ValueError: a run is not within [0, 2^64), or ends before it starts.
+            TypeError: a list has something else than integers.
         """
         if isinstance(starts, Sequence) and isinstance(stops, Sequence):
             for start, stop in zip(starts, stops, strict=True):
-                check_run(int(start), int(stop))  # pyright: ignore[reportArgumentType]
+                check_run(operator.index(start), operator.index(stop))  # pyright: ignore[reportArgumentType]
         firsts: Bounds = np.ascontiguousarray(starts, np.uint64)
         lasts: Bounds = np.ascontiguousarray(stops, np.uint64)
         wrong = firsts > lasts
@@ -96,6 +98,7 @@ class Runs:
 
     @classmethod
     def _make(cls, first: int, width: int, step: int, count: int) -> Runs:
+        first, width, step, count = map(operator.index, (first, width, step, count))
         check_run(first, first + (count - 1) * step + width)
         runs = cls.__new__(cls)  # no need of arrays
         runs._bounds = runs._sums = None

@@ -82,6 +82,18 @@ def test_what_no_regular_runs_are(numbers):
         Runs.regular(*numbers)
 
 
+@pytest.mark.parametrize("pairs", [[(0.0, 3.0)], [(0, 3), (4.5, 6)], [(0, "3")]])
+def test_runs_are_of_integers(pairs):
+    with pytest.raises(TypeError):
+        Runs.of(pairs)
+
+
+def test_numpys_integers_are_integers():
+    runs = Runs.regular(*map(np.uint64, (4, 2, 10, 3)))
+    assert list(runs.some(1, 5)) == [(5, 6), (14, 16), (24, 25)]
+    assert words_from(runs, 1, 5) == words_from(Runs.regular(4, 2, 10, 3), 1, 5)
+
+
 def test_runs_whose_step_passes_the_end_of_the_field_are_not_regular():
     """Differences of unsigned integers wrap around; indices do not."""
     pairs = [(0, 1), (2**63 + 2, 2**63 + 3), (4, 5)]
