@@ -189,6 +189,29 @@ def test_a_meta_model_has_no_memory_to_write_to():
     )
 
 
+@pytest.mark.parametrize("rule", ['"normal"', '"orthogonal"'])
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1, 3).expand(4, 3),
+        torch.zeros(12).as_strided((4, 3), (1, 1)),
+        torch.zeros(4, 3).to_sparse(),
+    ],
+    ids=["expanded", "overlapping", "sparse"],
+)
+def test_elements_that_share_memory_cannot_have_values_of_their_own(rule, tensor):
+    model = nn.Module()
+    model.first, model.second = nn.Parameter(torch.zeros(3, 3)), nn.Parameter(tensor)
+    policy = parse(f'format = 1\n[[rule]]\ninit."*" = {rule}\n', "policy.toml")
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.apply(model, policy)
+    assert str(caught.value) == (
+        "IP303 1 tensor has elements without memory of their own: second; make it dense, or "
+        "`clone` it, before it becomes a parameter or a buffer"
+    )
+    assert not model.first.any()
+
+
 def test_misuse_of_apply():
     plan = initpolicy.plan(nn.Linear(3, 2), EVERYTHING)
     with pytest.raises(InitPolicyError, match="IP304 a plan has its seed and its variables"):

@@ -185,6 +185,16 @@ HINT = "; say which elements it holds"
         ),
         (
             "weight",
+            Part(torch.ones(1).expand(4), (2, 4), [(0, 4)]),
+            f"IP308 weight: elements of the part share memory{HINT}",
+        ),
+        (
+            "weight",
+            torch.ones(2, 4),
+            f"IP308 weight: Tensor is no `initpolicy.Part`{HINT}",
+        ),
+        (
+            "weight",
             Part(torch.ones(4, dtype=torch.int64), (2, 4), [(0, 4)]),
             "IP308 weight: ",
         ),

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import Parameter
 
+from initpolicy.field.pieces import overlaps
 from initpolicy.model import Inventory, Slot
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
@@ -15,7 +16,8 @@ NewMemory = list[tuple[Slot, torch.Tensor]]
 
 
 def check_memory(plan: Plan, inventory: Inventory, device: torch.device | None) -> None:
-    """Raise unless every tensor that is on the meta device can get memory and values."""
+    """Raise unless every tensor has memory of its own, or is on the meta device and can get it."""
+    _check_apart(plan, inventory)
     on_meta = [slot for slot in inventory.slots if _on_meta(slot)]
     if not on_meta:
         return
@@ -99,6 +101,33 @@ def take_back(made: NewMemory, inventory: Inventory) -> None:
     """Put every tensor that was given memory back onto the meta device."""
     given = [inventory.by_name[slot.name] for slot, _ in made]
     give([(slot, torch.empty_like(slot.tensor, device="meta")) for slot in given])
+
+
+def _check_apart(plan: Plan, inventory: Inventory) -> None:
+    """Raise if elements that get values lie in the same memory, or in none, as of a sparse tensor.
+
+    What a tensor on the meta device will get is dense.
+    """
+    names = [
+        slot.name
+        for slot in inventory.slots
+        if slot.computed is None and _shares(slot.tensor) and plan[slot.name].gives_values
+    ]
+    if names:
+        raise InitPolicyError(
+            Problem(
+                "IP303",
+                f"{len(names)} tensor{'s have' if len(names) > 1 else ' has'} elements without "
+                f"memory of their own: {listed(names)}",
+                "make it dense, or `clone` it, before it becomes a parameter or a buffer",
+            )
+        )
+
+
+def _shares(tensor: torch.Tensor) -> bool:
+    if tensor.layout is not torch.strided:
+        return True
+    return not tensor.is_contiguous() and not tensor.is_meta and overlaps(tensor)
 
 
 def _vectors(inventory: Inventory, set_with: set[str]) -> set[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from initpolicy.application.carry_out import Held, Progress, draw, held_part
+from initpolicy.field.pieces import overlaps
 from initpolicy.laws import LawError, Part
 from initpolicy.plans import Plan, check_without_model
 from initpolicy.problems import InitPolicyError, Problem, listed
@@ -65,8 +66,12 @@ def fill(
 
 
 def _wrong(part: Part, shape: tuple[int, ...]) -> str:
+    if not isinstance(part, Part):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return f"{type(part).__name__} is no `initpolicy.Part`"
     if part.tensor.is_meta:
         return "the part is on the meta device, and has no memory to write to"
+    if overlaps(part.tensor):
+        return "elements of the part share memory"
     if tuple(part.shape) != shape:
         return f"the plan has shape {list(shape)}, the part is of {list(part.shape)}"
     if part.runs.size != part.tensor.numel():
