@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -76,3 +76,15 @@ def read(text: str) -> Element:
     reader.close()
     assert reader.open == [reader.root], [element.tag for element in reader.open]
     return reader.root
+
+
+def contrast(one: Sequence[float], other: Sequence[float]) -> float:
+    """How much two colours differ, from 1 to 21, as WCAG 2 defines it; channels are 0 to 255."""
+    high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    parts = [channel / 255 for channel in colour]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import html_pages
 import pytest
 import torch
-from html_pages import Element
+from html_pages import Element, contrast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -192,30 +192,20 @@ def test_what_opens_has_a_summary(any_page: Element) -> None:
         assert details.elements[0].text.strip()
 
 
-def colours(dark: bool) -> dict[str, str]:
+def colours(dark: bool) -> dict[str, bytes]:
     blocks = re.findall(r":root \{(.*?)\}", style(), re.DOTALL)
     assert len(blocks) == 2
-    found: dict[str, str] = {}
+    found: dict[str, bytes] = {}
     for block in blocks[: 1 + dark]:
-        found |= dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
+        named = re.findall(r"--([\w-]+): #([0-9a-f]{6});", block)
+        found |= {name: bytes.fromhex(colour) for name, colour in named}
     return found
-
-
-def luminance(colour: str) -> float:
-    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: str, other: str) -> float:
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_letters_stand_out_from_what_is_behind_them(dark: bool) -> None:
     known = colours(dark)
-    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast((0, 0, 0), (255, 255, 255)) == pytest.approx(21)
     pairs = [
         (word, behind)
         for word in ("ink", "quiet", "accent", "law")

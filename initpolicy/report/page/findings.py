@@ -23,8 +23,9 @@ Row = tuple[str, str, str, "Location | None"]
 def section(report: Report) -> Markup:
     """Findings, then warnings."""
     found = list(_found(report))
-    warnings = [(one.code, "", _told(one.message, one.hint), one.location)
-                for one in report.plan.warnings]  # fmt: skip
+    warnings: list[Row] = [
+        (one.code, "", _told(one.message, one.hint), one.location) for one in report.plan.warnings
+    ]
     return join(
         [
             _table("Findings", found, report)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from html import escape
+from html import escape, unescape
 from typing import Any
 
 _VOID = frozenset({"meta", "img", "br"})
@@ -91,7 +92,9 @@ def table(
         tag(
             "tr",
             *(
-                tag("td", cell, class_=kind(i)) if i else tag("th", cell, scope="row")
+                tag("td", cell, class_=kind(i))
+                if i
+                else tag("th", cell, scope="row", class_=kind(i))
                 for i, cell in enumerate(row)
             ),
         )
@@ -111,9 +114,6 @@ def table(
 
 def _plain(text: object) -> str:
     """The words of a caption, without its elements."""
-    import re
-    from html import unescape
-
     return unescape(re.sub(r"<[^>]*>", "", text)) if isinstance(text, Markup) else str(text)
 
 

@@ -26,8 +26,8 @@ def section(report: Report) -> Markup:
     """All that a probe saw, or how to have it."""
     probe = report.probe
     if probe is None:
-        return tag("p", "Not measured: give a batch with ", code("--input"), ", such as ",
-                   code("--input 8,3,224,224"), ".")  # fmt: skip
+        told = "Not measured: give a batch, such as "
+        return tag("p", told, code("--input 8,3,224,224"), ".")
     draws = count(len(probe.seeds), "draw")
     seeds = (
         f"seed {probe.seeds[0]}" if len(probe.seeds) == 1 else f"the seeds from {probe.seeds[0]}"
@@ -171,11 +171,11 @@ def _growth(probe: Probe) -> Markup | None:
         for name, growth in known
     ]
     title = "By what factor signals change from layer to layer"
-    told = "; ".join(f"{name} {growth}" for name, growth in known)
-    drawn = interval(
-        [(name, one.factor, one.low or one.factor, one.high) for name, one in known
-         if _finite(one)], title, f"{told}. At 1 a signal keeps its size.",
-    ) if all(_finite(one) for _, one in known) else None  # fmt: skip
+    drawn = None
+    if all(_finite(growth) for _, growth in known):
+        told = "; ".join(f"{name} {growth}" for name, growth in known)
+        ends = [(name, one.factor, one.low or one.factor, one.high) for name, one in known]
+        drawn = interval(ends, title, f"{told}. At 1 a signal keeps its size.")
     heads = ["direction", "factor a layer", "95 % interval", "layers"]
     whole = table(title, heads, rows, numbers=(1, 2, 3))
     return tag("div", tag("h3", "Growth"), tag("div", whole, drawn, class_="pair"))
