@@ -64,18 +64,23 @@ class Options:
     kwargs: Sequence[str]
 
 
-def found(before: str, after: str, with_: str | None, options: Options) -> Found:
-    """Compare two things, with the model or the policy that they need to become plans."""
+def found(
+    before: str, after: str, with_: str | None, options: Options
+) -> tuple[Found, Lock | None]:
+    """Compare two things, with the model or the policy that they need to become plans.
+
+    Where values were compared with a lock, it is given as well.
+    """
     kinds = kind_of(before), kind_of(after)
     if with_ is None and set(kinds) == {"policy"}:
-        return _policies(before, after)
+        return _policies(before, after), None
     if with_ is None and set(kinds) & _HELD and set(kinds) & _DECIDED:
         decided, held = (before, after) if kinds[0] in _DECIDED else (after, before)
         return _values(decided, held, options)
     wanted = _wanted(kinds)
     if wanted is None or wanted != (kind_of(with_) if with_ is not None else ""):
         raise _misuse(kinds, wanted, with_)
-    return _locks((before, after), kinds, with_, options)
+    return _locks((before, after), kinds, with_, options), None
 
 
 def _wanted(kinds: tuple[Kind, Kind]) -> str | None:
@@ -108,13 +113,13 @@ def _policies(before: str, after: str) -> PolicyDifferences:
     return lockfile.policy_differences(old, new)
 
 
-def _values(decided: str, held: str, options: Options) -> ValueDifferences:
+def _values(decided: str, held: str, options: Options) -> tuple[ValueDifferences, Lock]:
     attempts = inputs.Attempts([])
     lock = attempts.of(_lock, decided)
     source = attempts.of(_source, held, options)
     if lock is None or source is None:
         raise InitPolicyError(attempts.problems)
-    return lockfile.check_values(lock, source)
+    return lockfile.check_values(lock, source), lock
 
 
 def _lock(given: str) -> Lock:

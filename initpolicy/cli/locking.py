@@ -114,8 +114,8 @@ def diff(
 
     with reporting(output) as cases:
         options = comparing.Options(seed, var or [], kwarg or [])
-        found = comparing.found(before, after, with_, options)
-        cases += changes.of_differences(found)
+        found, lock = comparing.found(before, after, with_, options)
+        cases += changes.of_differences(found, lock)
         to = text.console(sys.stdout)
         if output is Output.json:
             machine.write(found.to_json(), sys.stdout)

@@ -63,7 +63,8 @@ def read(file: str | Path) -> Lock:
     path = Path(file)
     try:
         if not path.is_file():
-            raise _no_lock(str(file), "there is no such file")
+            told, hint = "there is no such lock", "write it with `initpolicy lock MODEL POLICY`"
+            raise InitPolicyError(Problem("IP531", told, hint, Location(str(file))))
         if path.stat().st_size > LARGEST_FILE:
             raise _no_lock(str(file), f"it is larger than {LARGEST_FILE:,} bytes")
         content = path.read_bytes().decode("utf-8")

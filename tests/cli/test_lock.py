@@ -139,8 +139,7 @@ def test_a_lock_that_is_not_there_cannot_be_checked(run, mlp, policy) -> None:
     ran = run("lock", mlp, policy, "--check")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
-        "policy.lock: IP531 this is no lock: there is no such file; "
-        "write it anew with `initpolicy lock MODEL POLICY`\n"
+        "policy.lock: IP531 there is no such lock; write it with `initpolicy lock MODEL POLICY`\n"
     )
 
 

@@ -124,6 +124,15 @@ def test_an_outdated_lock(run, mlp, policy):
     assert len(results(run(*check, "sarif").out)) == 2
 
 
+def test_values_that_differ_from_a_lock_point_at_their_rule(run, mlp, policy):
+    assert run("lock", mlp, policy).code == 0
+    ran = run("diff", "policy.lock", mlp, "--output", "github")
+    assert ran.code == 1
+    told = [line for line in ran.out.splitlines() if line.startswith("::error")]
+    assert told
+    assert all(",line=" in line and "file=policy.toml" in line for line in told)
+
+
 def test_differences_of_two_policies(run, policy):
     Path("new.toml").write_text(Path(policy).read_text().replace("init.bias = 0", "init.bias = 1"))
     ran = run("diff", policy, "new.toml", "--output", "github")

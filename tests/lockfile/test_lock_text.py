@@ -223,16 +223,17 @@ def test_damaged_text_is_a_lock_or_an_error(data):
 def test_files_that_cannot_be_read(tmp_path):
     for name, content, told in [
         ("bytes", b"lock = \xff", "it is no text in UTF-8: invalid start byte"),
-        ("nul\0", None, "there is no such file"),
-        ("nothing", None, "there is no such file"),
+        ("nul\0", None, None),
+        ("nothing", None, None),
     ]:
         if content is not None:
             (tmp_path / name).write_bytes(content)
         with pytest.raises(InitPolicyError) as caught:
             read(tmp_path / name)
         (problem,) = caught.value.problems
-        assert (problem.code, problem.message) == ("IP531", f"this is no lock: {told}")
-    with pytest.raises(InitPolicyError, match="there is no such file"):
+        expected = f"this is no lock: {told}" if told else "there is no such lock"
+        assert (problem.code, problem.message) == ("IP531", expected)
+    with pytest.raises(InitPolicyError, match="there is no such lock"):
         read(tmp_path)
 
 
