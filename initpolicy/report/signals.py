@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from initpolicy.signals import LayerSignal, ParameterSignal, Probe
+    from initpolicy.signals import LayerSignal, Probe
 
 _MOST = 12
+_LETTERS = "AB"
 
 _Column = tuple[str, "Callable[[LayerSignal], str]"]
 
@@ -31,12 +32,13 @@ def text(probes: Sequence[Probe], to: Console, *, parameters: bool = False) -> N
         to.print()
         _print(_attention(probes), to)
     if parameters:
-        for probe in probes:
-            to.print()
-            _print(_parameters(probe.parameters), to)
-    for probe in probes:
+        to.print()
+        _print(_parameters(probes), to)
+    for letter, probe in zip(_LETTERS, probes, strict=False):
         to.print()
         for number, line in enumerate(probe.lines(_MOST)):
+            if number == 0 and len(probes) > 1:
+                line = f"{letter}  {line}"
             shown = Text(line[: len(line) - len(line.lstrip())] + one_line(line))
             if number == 0:
                 shown.stylize("bold green" if probe.ok else "bold red")
@@ -82,9 +84,7 @@ def _beside(probes: Sequence[Probe]) -> Table:
         ("saturated", lambda layer: _share(layer.saturated)),
         ("gradient", lambda layer: _number(layer.gradient)),
     ]
-    letters = "ABCDEFGH"
-    titles = [f"{title} {letters[n]}" for title, _ in columns for n in range(len(probes))]
-    table = _table(("layer", "function"), titles)
+    table = _table(("layer", "function"), _titles([title for title, _ in columns], probes))
     others = [{(one.name, one.function): one for one in probe.layers} for probe in probes]
     for layer in probes[0].layers:
         same = [other.get((layer.name, layer.function)) for other in others]
@@ -94,24 +94,34 @@ def _beside(probes: Sequence[Probe]) -> Table:
 
 
 def _attention(probes: Sequence[Probe]) -> Table:
-    table = _table(("layer", "attention"), ["logit std", "entropy"] * len(probes))
+    table = _table(("layer", "attention"), _titles(("logit std", "entropy"), probes))
     others = [{(one.name, one.function): one for one in probe.layers} for probe in probes]
     for layer in probes[0].layers:
         if layer.logit_std is not None:
             same = [other.get((layer.name, layer.function)) for other in others]
-            cells = [
-                _number(value) for one in same if one for value in (one.logit_std, one.entropy)
-            ]
+            cells = [_number(one.logit_std) if one else "" for one in same]
+            cells += [_number(one.entropy) if one else "" for one in same]
             table.add_row(*_called(layer), *cells)
     return table
 
 
-def _parameters(found: Sequence[ParameterSignal]) -> Table:
-    table = _table(("parameter",), ("size", "gradient", "update"))
-    for one in found:
-        name = Text(one_line(one.name), "bold")
-        table.add_row(name, _number(one.rms), _number(one.gradient), _number(one.update))
+def _parameters(probes: Sequence[Probe]) -> Table:
+    table = _table(("parameter",), _titles(("size", "gradient", "update"), probes))
+    others = [{one.name: one for one in probe.parameters} for probe in probes]
+    for name in others[0]:
+        same = [other.get(name) for other in others]
+        cells = [_number(one.rms) if one else "" for one in same]
+        cells += [_number(one.gradient) if one else "" for one in same]
+        cells += [_number(one.update) if one else "" for one in same]
+        table.add_row(Text(one_line(name), "bold"), *cells)
     return table
+
+
+def _titles(titles: Sequence[str], probes: Sequence[Probe]) -> list[str]:
+    """The titles of columns, one for each probe where there are several."""
+    if len(probes) == 1:
+        return list(titles)
+    return [f"{title} {letter}" for title in titles for letter in _LETTERS[: len(probes)]]
 
 
 def _called(layer: LayerSignal) -> tuple[Text, str]:

@@ -145,15 +145,15 @@ def _check(model: nn.Module, draws: int, loss: str, rate: float) -> None:
     if not (rate > 0 and math.isfinite(rate)):
         problems.append(Problem("IP753", f"the rate {rate!r} is not a positive number"))
     tensors = [*model.named_parameters(), *model.named_buffers()]
-    for what, names, hint in (
-        (
-            "on the meta device, where tensors have no values",
-            [name for name, tensor in tensors if tensor.is_meta],
-            'give it memory first, such as `model.to_empty(device="cpu")`',
-        ),
-    ):
-        if names:
-            problems.append(Problem("IP754", f"{listed(names, 3)} is {what}", hint))
+    if names := [name for name, tensor in tensors if tensor.is_meta]:
+        what = f"{listed(names, 3)} is on the meta device, where tensors have no values"
+        hint = 'give it memory first, such as `model.to_empty(device="cpu")`'
+        problems.append(Problem("IP754", what, hint))
+    old = getattr(sys.modules.get("torch.distributed.fsdp"), "FullyShardedDataParallel", None)
+    if old is not None and any(isinstance(module, old) for module in model.modules()):
+        what = "the model is wrapped in FullyShardedDataParallel, which moves its values around"
+        hint = "probe it before it is wrapped, or use `fully_shard` in place of the wrapper"
+        problems.append(Problem("IP754", what, hint))
     if problems:
         raise InitPolicyError(problems)
 

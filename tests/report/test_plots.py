@@ -284,7 +284,7 @@ def test_four_hundred_layers_are_legible(figure: Callable[[], Figure]) -> None:
 def test_names_are_texts_and_no_mathematics() -> None:
     plan = plan_of([0.1, 0.2])
     wild = [
-        replace(one, name=f"$\\frac{n}{{ $ %", winner=Choice("a $\\frac{", "normal", Location("p$")))
+        replace(one, name=f"$\\frac{n}{{ $ %", winner=Choice("a $\\frac{", "", Location("p$")))
         for n, one in enumerate(plan)
     ]
     figure = drawn(replace(plan, decisions=tuple(wild), policy="$\\frac{$", title="").plot())

@@ -59,11 +59,29 @@ def test_two_policies_stand_side_by_side() -> None:
     code, out, _ = run(MODEL, "good.toml", "bad.toml", "--input", "16,8")
     assert code == 1
     assert out.split("\n")[0].split()[2:6] == ["std", "A", "std", "B"]
-    assert "good.toml, 3 draws from seed 0: healthy" in out
-    assert "bad.toml, 3 draws from seed 0: not healthy" in out
+    assert "\nA  good.toml, 3 draws from seed 0: healthy" in out
+    assert "\nB  bad.toml, 3 draws from seed 0: not healthy" in out
     code, out, _ = run(MODEL, "good.toml", "bad.toml", "--input", "16,8", "--output", "json")
     assert code == 1
     assert [one["ok"] for one in json.loads(out)] == [True, False]
+
+
+def test_parameters_and_attention_of_two_policies_stand_side_by_side() -> None:
+    Path("net.py").write_text(
+        "from torch import nn\n\n\n"
+        "def net():\n    return nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)\n"
+    )
+    both = (MODEL, "good.toml", "bad.toml", "--input", "2,4,8", "--parameters")
+    tables = run(*both)[1].split("\n\n")
+    head, *rows = (line.split() for line in tables[1].splitlines())
+    assert " ".join(head) == "layer attention logit std A logit std B entropy A entropy B"
+    single = run(MODEL, "bad.toml", "--input", "2,4,8")[1].split("\n\n")[1].splitlines()[1].split()
+    assert [rows[0][3], rows[0][5]] == single[2:]
+    head, *rows = (line.split() for line in tables[2].splitlines())
+    assert " ".join(head) == "parameter size A size B gradient A gradient B update A update B"
+    sizes = next(row for row in rows if row[0] == "linear1.weight")
+    assert float(sizes[1]) == pytest.approx(0.3, rel=0.2)
+    assert float(sizes[2]) == pytest.approx(30, rel=0.2)
 
 
 def test_json_is_the_probe() -> None:

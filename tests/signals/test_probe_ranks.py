@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sharded_models import LAYOUTS, POLICY, build, held
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
@@ -177,6 +178,19 @@ def test_what_goes_wrong_on_one_rank_is_told_by_all_and_none_waits() -> None:
     assert first == second
     for said, expected in zip(first, CALLS.values(), strict=True):
         assert said.startswith(expected), said
+
+
+def wrapped(rank: int) -> str:
+    model = FullyShardedDataParallel(Net(), device_id=torch.device("cpu"), use_orig_params=True)
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.probe(model, "torch", input=(4, 6))
+    return str(caught.value)
+
+
+def test_the_first_fsdp_is_an_error_before_anything_runs() -> None:
+    first, second = run(wrapped, 2)
+    assert first == second
+    assert first.startswith("IP754 the model is wrapped in FullyShardedDataParallel, which moves")
 
 
 def sharded_mistakes(rank: int) -> list[str]:
