@@ -39,7 +39,8 @@ def delta_orthogonal(tensor: Facts, *, gain: float = 1.0) -> DeltaOrthogonal:
     The convolution keeps the norm of its input (with circular padding, exactly). Weights are
     (out, in, *kernel) of 3 to 5 dimensions; the middle is at index size // 2. As in the paper, out
     must be at least in: no narrowing map keeps every norm, and a tensor with fewer outputs is an
-    error, with `orthogonal` as what to write instead.
+    error, with `orthogonal` as what to write instead. `gain = "auto"` in a policy is the gain of
+    what follows the layer.
 
     L. Xiao et al., "Dynamical isometry and a mean field theory of CNNs: how to train
     10,000-layer vanilla convolutional neural networks", algorithm 1.

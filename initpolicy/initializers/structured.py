@@ -27,7 +27,8 @@ def dirac(tensor: Facts, *, groups: int = 1) -> Dirac:
 def orthogonal(tensor: Facts, *, gain: float = 1.0) -> Orthogonal:
     """Random matrix with orthonormal rows or columns, times gain. Saxe et al. 2013.
 
-    As `torch.nn.init.orthogonal_`: dimensions after the first are flattened.
+    As `torch.nn.init.orthogonal_`: dimensions after the first are flattened. `gain = "auto"` in a
+    policy is the gain of what follows the layer.
 
     >>> print(orthogonal(Facts((8, 4, 3, 3)), gain=2.0))
     orthogonal x 2

@@ -12,8 +12,8 @@ from initpolicy.model.facts import Facts
 def xavier_uniform(tensor: Facts, *, gain: float = 1.0) -> Uniform:
     """U(-b, b) with b = gain * sqrt(6 / (fan_in + fan_out)). Glorot and Bengio 2010.
 
-    As `torch.nn.init.xavier_uniform_`. Raises `FanError` for a tensor with fewer than two
-    dimensions.
+    As `torch.nn.init.xavier_uniform_`. `gain = "auto"` in a policy is the gain of what
+    follows the layer. Raises `FanError` for a tensor with fewer than two dimensions.
 
     >>> print(xavier_uniform(Facts((4, 2))))
     U(-1, 1)
@@ -25,8 +25,8 @@ def xavier_uniform(tensor: Facts, *, gain: float = 1.0) -> Uniform:
 def xavier_normal(tensor: Facts, *, gain: float = 1.0) -> Normal:
     """N(0, gain * sqrt(2 / (fan_in + fan_out))). Glorot and Bengio 2010.
 
-    As `torch.nn.init.xavier_normal_`. Raises `FanError` for a tensor with fewer than two
-    dimensions.
+    As `torch.nn.init.xavier_normal_`. `gain = "auto"` in a policy is the gain of what
+    follows the layer. Raises `FanError` for a tensor with fewer than two dimensions.
 
     >>> print(xavier_normal(Facts((6, 2))))
     N(0, 0.5)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from initpolicy.laws.base import short
-from initpolicy.linting.subject import KAIMING, LAYERS, Subject
+from initpolicy.linting.subject import KAIMING, Subject, is_layer
 from initpolicy.model.flow import beyond
 
 # Half of the signal is lost by a rectifier; a layer before it makes up for that by a gain of
@@ -79,7 +79,7 @@ def selu_without_lecun(subject: Subject) -> Iterator[str]:
 def _is_hidden(subject: Subject) -> bool:
     """Whether layers take what the activation makes, rather than a product with something else."""
     taking = [one for step in subject.following for one in beyond(step)]
-    return bool(taking) and all(isinstance(step.module, LAYERS) for step in taking)
+    return bool(taking) and all(is_layer(step.module) for step in taking)
 
 
 def _all_are(subject: Subject, names: frozenset[str]) -> str:

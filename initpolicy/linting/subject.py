@@ -75,15 +75,12 @@ class Subject:
     @property
     def is_weight(self) -> bool:
         """Whether it is the weight of a linear layer or of a convolution, and learns."""
-        is_layer = isinstance(self.module, LAYERS) or self.is_turned
-        return is_layer and self.slot.local_name == "weight" and self._learns
+        return is_layer(self.module) and self.slot.local_name == "weight" and self._learns
 
     @property
     def is_turned(self) -> bool:
         """Whether it is the weight of a linear layer that is stored with its inputs first."""
-        kind = class_of(self.module)
-        is_turned = kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers.")
-        return is_turned and self.slot.local_name == "weight"
+        return is_turned(self.module) and self.slot.local_name == "weight"
 
     @property
     def fan_in(self) -> int:
@@ -160,6 +157,17 @@ class Subject:
             return gain(str(self.argument("nonlinearity")), float(slope))
         except InitializerError:
             return None
+
+
+def is_layer(module: nn.Module | None) -> bool:
+    """Whether a module is a linear layer or a convolution."""
+    return isinstance(module, LAYERS) or (module is not None and is_turned(module))
+
+
+def is_turned(module: nn.Module) -> bool:
+    """Whether a module is a linear layer that stores its weight with the inputs first."""
+    kind = class_of(module)
+    return kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers.")
 
 
 def is_norm(step: Step) -> bool:

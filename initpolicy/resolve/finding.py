@@ -17,6 +17,7 @@ from initpolicy.initializers import InitializerError
 from initpolicy.initializers.preserving import preserving_gain
 from initpolicy.laws import Constant, Law
 from initpolicy.model import Inventory, Slot
+from initpolicy.model.constructor import generators
 from initpolicy.model.flow import After, Call, Elementwise, Flow, FollowingError, flow_of, following
 from initpolicy.problems import listed
 from initpolicy.resolve.gains import INSTEAD, Gain, GainError
@@ -38,10 +39,11 @@ class Finder:
         """The gain that what follows a module calls for; raises `GainError`."""
         flow = self.flow
         try:
-            ways = following(flow, module, self._settled)
+            with generators(0):  # a module of the user may draw
+                ways = following(flow, module, self._settled)
+                gains = [self._of_way(way) for way in ways]
         except FollowingError as error:
             raise self._failed(error, type(module).__name__) from None
-        gains = [self._of_way(way) for way in ways]
         first = gains[0]
         if any(abs(one.value - first.value) > _ALIKE * first.value for one in gains):
             each = {one.name: f"{one.value:.6g} for {one.name}" for one in gains}
@@ -87,7 +89,10 @@ class Finder:
                 return None
             values[name] = torch.full((1,) * tensor.ndim, number, dtype=torch.float64)
             held.append(tensor)
-        double = copy.deepcopy(module, {id(tensor): tensor for tensor in held}).eval()
+        try:
+            double = copy.deepcopy(module, {id(tensor): tensor for tensor in held}).eval()
+        except Exception:  # whatever else it holds cannot be copied
+            return None
 
         def function(inputs: torch.Tensor) -> torch.Tensor:
             return functional_call(double, values, (inputs,))

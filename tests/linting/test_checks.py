@@ -292,3 +292,36 @@ def test_pretrained_values_that_are_drawn_anew(tmp_path) -> None:
     first = 'name = "0"\ninit.weight = { fn = "from_file", path = "pretrained.safetensors" }'
     assert told(tmp_path, mlp(nn.GELU), RANDOM, first) == {}
     assert told(tmp_path, mlp(nn.GELU), first, RANDOM) == {"IP713": ["0.weight"]}
+
+
+class Conv1D(nn.Module):
+    """A linear layer that stores its weight as (in, out), in the module of transformers."""
+
+    def __init__(self, outputs: int, inputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(inputs, outputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+    def forward(self, x):
+        return x @ self.weight + self.bias
+
+
+Conv1D.__module__ = "transformers.pytorch_utils"
+
+
+@pytest.mark.parametrize(
+    ("activation", "value", "code"),
+    [
+        (nn.ReLU, '"xavier_normal"', "IP704"),
+        (nn.ReLU, '"kaiming_normal"', None),
+        (nn.Tanh, '"kaiming_normal"', "IP705"),
+        (nn.SELU, '{ fn = "normal", std = "sqrt(1 / 4)" }', None),  # 4 inputs, and not 8
+        (nn.SELU, '{ fn = "normal", std = "sqrt(1 / 8)" }', None),
+        (nn.SELU, '{ fn = "normal", std = "sqrt(1 / 16)" }', "IP706"),
+        (nn.GELU, "0.5", "IP701"),
+    ],
+)
+def test_layers_that_are_stored_inputs_first_are_layers(tmp_path, activation, value, code) -> None:
+    model = nn.Sequential(Conv1D(8, 4), activation(), Conv1D(4, 8))
+    found = told(tmp_path, model, RANDOM, f'name = "0"\ninit.weight = {value}')
+    assert found == ({code: ["0.weight"]} if code else {})
