@@ -109,14 +109,25 @@ def _made(
         plan = initpolicy.apply(read.model, plan, data=batch)
         if len(plan.given) == len(plan.decisions):  # else some values are not the policy's
             digest = initpolicy.digest(read.model)
-    classes = {entry.name: type(entry.module).__name__ for entry in read_model(read.model).modules}
+    inventory = read_model(read.model)
+    classes = {entry.name: type(entry.module).__name__ for entry in inventory.modules}
+    parts = {slot.name: slot.sites[0].part_of for slot in inventory.slots if slot.sites[0].part_of}
     versions = {
         "initpolicy": initpolicy.__version__,
         "draws": f"version {DRAW_VERSION}",
         "torch": torch.__version__.partition("+")[0],
     }
     return Report(
-        model, plan, advice, classes, uncovered, probe, digest, versions, file.resolve().parent
+        model,
+        plan,
+        advice,
+        classes=classes,
+        parts=parts,
+        uncovered=uncovered,
+        probe=probe,
+        digest=digest,
+        versions=versions,
+        folder=file.resolve().parent,
     )
 
 

@@ -61,7 +61,9 @@ def chain() -> nn.Module:
 
 def report(model: nn.Module, policy: str, shape: tuple[int, ...] | None = None) -> Report:
     loaded = parse(policy)
-    classes = {one.name: type(one.module).__name__ for one in read_model(model).modules}
+    inventory = read_model(model)
+    classes = {one.name: type(one.module).__name__ for one in inventory.modules}
+    parts = {one.name: one.sites[0].part_of for one in inventory.slots if one.sites[0].part_of}
     probe = None
     if shape is not None:
         probe = initpolicy.probe(model, loaded, input=shape, draws=2)
@@ -70,6 +72,7 @@ def report(model: nn.Module, policy: str, shape: tuple[int, ...] | None = None) 
         initpolicy.plan(model, loaded),
         initpolicy.lint(model, loaded),
         classes,
+        parts,
         probe=probe,
         digest="0123",
         versions={"initpolicy": "1"},
@@ -245,6 +248,18 @@ def test_what_is_kept_and_what_is_uncovered_is_said(page: Element) -> None:
     assert ("kept", "kept") in badges(page)
     assert not any(kind == "uncovered" for kind, _ in badges(page))
     assert ("uncovered", "uncovered") in badges(html_pages.read(document(uncovered())))
+    # What a module computes from other tensors is given through them.
+    normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), nn.Linear(2, 2))
+    rule = 'format = 1\nuncovered = "keep"\n[[rule]]\ninit.weight = "orthogonal"'
+    assert badges(html_pages.read(document(report(normed, rule)))) == [
+        ("kept", "2 left, no rule"),
+        ("kept", "1 left, no rule"),
+        ("kept", "left, no rule"),
+        ("kept", "set through what is computed from it"),
+        ("kept", "set through what is computed from it"),
+        ("kept", "1 left, no rule"),
+        ("kept", "left, no rule"),
+    ]
 
 
 def test_the_numbers_of_every_layer_stand_in_a_table(made: Report, page: Element) -> None:
@@ -319,7 +334,8 @@ def told(*texts: str) -> str:
     warning = Problem("IP204", two, three, place, "warning")
     plan = Plan(decisions, 1, one, two, three, {one: 2.0}, (warning,))
     advice = Advice(one, (Finding("IP701", two, (one,), three, choice),), 0, True)
-    return document(Report(three, plan, advice, {"": two, "other": one}, (warning,), None, one))
+    classes = {"": two, "other": one}
+    return document(Report(three, plan, advice, classes, uncovered=(warning,), digest=one))
 
 
 def skeleton(page: Element) -> list[tuple[str, list[str]]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from initpolicy.plans import Decision, Plan
 from initpolicy.problems import Problem
@@ -15,6 +16,10 @@ from initpolicy.report.summary import Leftover, Share, leftovers, shares
 if TYPE_CHECKING:
     from initpolicy.linting import Advice
     from initpolicy.signals import Probe
+
+State = Literal["given", "through", "kept", "left", "uncovered"]
+"""Values of the policy; values of a tensor that is computed from it; kept by a rule; left, for no
+rule speaks of it; left, which the policy calls an error."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Report:
     advice: Advice
     classes: Mapping[str, str] = field(default_factory=dict[str, str])
     """The class of each module, by the module's name."""
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By its name, the tensor that a module computes from another one."""
     uncovered: tuple[Problem, ...] = ()
     """The errors for which the plan cannot be carried out: tensors that no rule covers."""
     probe: Probe | None = None
@@ -87,10 +94,30 @@ class Report:
         """Where the page tells of the rule that decided; empty if it gives no values."""
         return self._anchors.get(_rule_of(decision), "") if decision.gives_values else ""
 
+    def state(self, decision: Decision) -> State:
+        """What is done to a tensor."""
+        if decision.gives_values:
+            return "given"
+        whole = self.plan.by_name.get(self.parts.get(decision.name, ""))
+        if whole is not None and whole.gives_values:
+            return "through"
+        if decision.winner is not None:
+            return "kept"
+        return "uncovered" if self.uncovered and decision.kind == "parameter" else "left"
+
+    @cached_property
+    def states(self) -> Counter[str]:
+        """How many tensors there are of each state."""
+        return Counter(map(self.state, self.plan))
+
     @cached_property
     def leftovers(self) -> list[Leftover]:
-        """What is left as it is."""
-        return leftovers(self.plan)
+        """What is left as it is, and what no rule covers."""
+        found = (
+            (one, tuple(d for d in one.decisions if self.state(d) != "through"))
+            for one in leftovers(self.plan)
+        )
+        return [replace(one, decisions=decisions) for one, decisions in found if decisions]
 
 
 def _rule_of(decision: Decision) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from initpolicy.plans import Decision
@@ -36,6 +37,8 @@ def _told(report: Report) -> str:
 
 
 def _left(report: Report) -> Markup | None:
+    if not report.plan.decisions:
+        return None
     if not report.leftovers:
         return tag("p", "Every tensor gets its values from the policy.", class_="yes")
     rows = [
@@ -43,7 +46,7 @@ def _left(report: Report) -> Markup | None:
             join([code(name) for name in one.names], ", "),
             code(one.module_type),
             f"{len(one.decisions):,}",
-            tag("span", _reason(one.rule), class_="kept" if one.rule else "uncovered"),
+            _badge(report.state(one.decisions[0]), _reason(one.rule)),
         ]
         for one in report.leftovers
     ]
@@ -72,7 +75,7 @@ def _opened(root: Branch) -> set[int]:
 
 def _branch(branch: Branch, report: Report, opened: set[int]) -> Markup:
     inside = list(branch)
-    gaps = [decision for decision in inside if not decision.gives_values]
+    states = Counter(map(report.state, inside))
     values = sum(decision.numel for decision in inside)
     head = [
         tag("span", branch.title or report.model, class_="name"),
@@ -83,7 +86,7 @@ def _branch(branch: Branch, report: Report, opened: set[int]) -> Markup:
         if len(branch.names) > 1
         else None,
         " ",
-        *_badges(gaps),
+        *_badges(states),
         tag("span", f"{count(len(inside), 'tensor')}, {count(values, 'value')}", class_="count"),
     ]
     tensors = [_tensors(one, report) for one in branch.tensors]
@@ -91,29 +94,39 @@ def _branch(branch: Branch, report: Report, opened: set[int]) -> Markup:
     if not branch.branches:
         return tag("div", tag("div", *head, class_="head"), own, class_="leaf")
     below = [_branch(one, report, opened) for one in branch.branches]
-    uncovered = any(decision.winner is None for decision in gaps)
-    return details(join(head), own, *below, open=id(branch) in opened or uncovered)
+    return details(join(head), own, *below, open=id(branch) in opened or states["uncovered"] > 0)
 
 
-def _badges(gaps: list[Decision]) -> Iterable[Markup]:
-    kept = sum(decision.winner is not None for decision in gaps)
-    if kept:
-        yield join([tag("span", f"{kept:,} kept", class_="kept"), " "])
-    if len(gaps) > kept:
-        yield join([tag("span", f"{len(gaps) - kept:,} uncovered", class_="uncovered"), " "])
+_WORDS: dict[str, str] = {
+    "through": "set through what is computed from it",
+    "kept": "kept",
+    "left": "left, no rule",
+    "uncovered": "uncovered",
+}
+
+
+def _badges(states: Counter[str]) -> Iterable[Markup]:
+    for state in ("kept", "left", "uncovered"):
+        if states[state]:
+            yield join([_badge(state, f"{states[state]:,} {_WORDS[state]}"), " "])
+
+
+def _badge(state: str, text: str) -> Markup:
+    kind = "uncovered" if state == "uncovered" else "kept"
+    return tag("span", text, class_=kind)
 
 
 def _tensors(one: Tensors, report: Report) -> Markup:
     first = one.decisions[0]
     shape = ranged(shown_shape(decision) for decision in one.decisions)
-    if first.gives_values:
+    state = report.state(first)
+    if state == "given":
         anchor = report.anchor(first)
         rule = tag("a", f"rule {anchor.removeprefix('rule-')}", href=f"#{anchor}")
         begins = tag("span", ranged(d.begins_as for d in one.decisions), class_="law")
     else:
         rule = None
-        word, kind = ("kept", "kept") if first.winner else ("uncovered", "uncovered")
-        begins = tag("span", word, class_=kind)
+        begins = _badge(state, _WORDS[state])
     return tag(
         "li",
         code(one.name),

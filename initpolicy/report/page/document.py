@@ -79,9 +79,10 @@ def _versions(report: Report) -> str:
 def _summary(report: Report) -> Markup:
     plan = report.plan
     values = sum(decision.numel for decision in plan.given)
-    left = len(plan.decisions) - len(plan.given)
+    states = report.states
+    left = states["kept"] + states["left"] + states["uncovered"]
     tiles = [
-        ("tensors", f"{len(plan.given):,}", f"of {len(plan.decisions):,} get values"),
+        ("tensors", f"{states['given']:,}", f"of {states['given'] + left:,} get values"),
         ("values", f"{values:,}", f"by {count(len(report.rules), 'rule')}"),
         ("left as they are", f"{left:,}", "as the constructor made them" if left else "no tensor"),
     ]
@@ -100,20 +101,24 @@ def _summary(report: Report) -> Markup:
 
 
 def _verdicts(report: Report) -> list[Markup]:
-    uncovered = sum(d.winner is None and not d.gives_values for d in report.plan)
-    covered = (f"{count(uncovered, 'tensor')} that no rule covers", not report.uncovered)
-    if not uncovered:
-        covered = ("Every tensor is covered", True)
+    uncovered = report.states["uncovered"]
+    left = report.states["kept"] + report.states["left"]
+    if uncovered:
+        told = [("no", f"{count(uncovered, 'tensor')} that no rule covers")]
+    elif left:
+        told = [("kept", f"{count(left, 'tensor')} left as the constructor made them")]
+    else:
+        told = [("yes", "Every tensor is covered")]
     number = len(report.advice.findings)
-    advice = (f"Lint: {count(number, 'finding') if number else 'nothing found'}", not number)
-    told = [covered, advice]
+    found = count(number, "finding") if number else "nothing found"
+    told.append(("no" if number else "yes", f"Lint: {found}"))
     if report.probe is not None:
         failed = sum(not condition.ok for condition in report.probe.conditions)
-        holds = "all conditions hold" if not failed else f"{count(failed, 'condition')} failed"
-        told.append((f"Signals: {holds}", not failed))
+        holds = f"{count(failed, 'condition')} failed" if failed else "all conditions hold"
+        told.append(("no" if failed else "yes", f"Signals: {holds}"))
     if report.plan.warnings:
-        told.append((count(len(report.plan.warnings), "warning"), False))
-    return [tag("span", text, class_="yes" if ok else "no") for text, ok in told]
+        told.append(("no", count(len(report.plan.warnings), "warning")))
+    return [tag("span", text, class_=kind) for kind, text in told]
 
 
 def _facts(report: Report) -> list[Markup]:
