@@ -7,7 +7,7 @@ looks at types, shapes and addresses, never at a value, so that it works on the 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ class Site(NamedTuple):
         return f"Site({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Slot:
     """One tensor, with every name it has; two slots are equal only if they are the same."""
 
@@ -139,12 +139,11 @@ class Slot:
         return self.measured
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleEntry:
+class ModuleEntry(NamedTuple):
     """One module, with every name it has, the canonical one first."""
 
     names: tuple[str, ...]
-    module: nn.Module = field(repr=False)
+    module: nn.Module
 
     @property
     def name(self) -> str:
@@ -190,57 +189,56 @@ def read(model: nn.Module) -> Inventory:
     0.weight (4, 4) ['1.weight']
     1.bias (4,) []
     """
-    modules: dict[int, nn.Module] = {}
-    names: dict[int, tuple[str, ...]] = {}
-    held: dict[Hashable, torch.Tensor] = {}
-    sites: dict[Hashable, tuple[Site, ...]] = {}
-    owners: dict[str, Hashable] = {}
-    made: dict[Hashable, Computed] = {}
+    modules: dict[int, ModuleEntry] = {}
+    slots: dict[Hashable, Slot] = {}
+    owners: dict[str, Hashable] = {}  # the slot of each name
     parts: dict[tuple[int, str], str] = {}
-    memory = _Memory()
+    identity_of = _Memory().identity
     visits = walk(model)
     check_whole(visits)
     for module_name, module, wraps in visits:
         here = id(module)
         if not wraps:
-            modules[here] = module
-            names[here] = (*names[here], module_name) if here in names else (module_name,)
+            known = modules[here].names if here in modules else ()
+            modules[here] = ModuleEntry((*known, module_name), module)
         for one in computed(module):
             name = join(module_name, one.local_name)
             made_by = (here, one.local_name)
-            if made_by not in made:
-                made[made_by] = one
-                held[made_by] = one.outline()
             owners[name] = made_by
             is_parameter = any(isinstance(tensor, Parameter) for tensor in one.tensors)
             kind = "parameter" if is_parameter else "buffer"
             site = Site(name, module_name, module, one.local_name, kind, False)
-            sites[made_by] = (*sites.get(made_by, ()), site)
+            if made_by in slots:
+                slots[made_by] = _with_site(slots[made_by], site, slots[made_by].tensor)
+            else:
+                outline = one.outline()
+                slots[made_by] = Slot(outline, (site,), _measure(outline), one)
             for owner, part in one.originals:  # which are met next, in this module or below it
                 parts[id(owner), part] = name
         for local_name, tensor, kind, persistent in tensors(module):
             name = join(module_name, local_name)
-            identity = memory.identity(tensor)
+            identity = identity_of(tensor)
             if name in owners:
                 # A wrapper may hang a tensor of what it wraps under the same name once more.
                 if owners[name] == identity:
                     continue
-                raise _same_name(name, sites[owners[name]], module)
+                raise _same_name(name, slots[owners[name]].sites, module)
             owners[name] = identity
             part_of = parts.get((here, local_name), "") if parts else ""
             site = Site(name, module_name, module, local_name, kind, persistent, part_of)
-            others = sites.get(identity, ())
-            if not others or (kind == "parameter" and all(o.kind == "buffer" for o in others)):
-                held[identity] = tensor
-            sites[identity] = (*others, site) if others else (site,)
-    slots: list[Slot] = []
-    for key, hung in sites.items():
-        tensor = held[key]
-        ordered = hung if len(hung) == 1 else _parameters_first(hung)
-        slots.append(Slot(tensor, ordered, _measure(tensor), made.get(key)))
-    return Inventory(
-        tuple([ModuleEntry(names[key], module) for key, module in modules.items()]), tuple(slots)
-    )
+            if identity in slots:
+                slots[identity] = _with_site(slots[identity], site, tensor)
+            else:
+                slots[identity] = Slot(tensor, (site,), _measure(tensor))
+    return Inventory(tuple(modules.values()), tuple(slots.values()))
+
+
+def _with_site(slot: Slot, site: Site, tensor: torch.Tensor) -> Slot:
+    """Give a slot one more name, under which it is `tensor`."""
+    if slot.kind == "buffer" and site.kind == "parameter":
+        slot = replace(slot, tensor=tensor)
+    sites = sorted((*slot.sites, site), key=lambda site: site.kind == "buffer")
+    return replace(slot, sites=tuple(sites))
 
 
 def _measure(tensor: torch.Tensor) -> Facts | None:
@@ -252,10 +250,6 @@ def _measure(tensor: torch.Tensor) -> Facts | None:
 @lru_cache(maxsize=4096)  # few shapes make up most of a model
 def _facts(shape: torch.Size, dtype: torch.dtype) -> Facts:
     return Facts(tuple(shape), str(dtype).removeprefix("torch."))
-
-
-def _parameters_first(sites: tuple[Site, ...]) -> tuple[Site, ...]:
-    return tuple(sorted(sites, key=lambda site: site.kind == "buffer"))
 
 
 class _Memory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -80,11 +80,14 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
     return matching
 
 
+_Selecting = tuple[int, Rule, Mapping[str, int]]
+"""A rule that selects a module: its index in the policy, and what it captures of the name."""
+
+
 class _Speaking(NamedTuple):
     """The rules that select a module."""
 
-    rules: Sequence[tuple[int, Rule, Mapping[str, int]]]
-    """Each with its index in the policy, and what it captures of the module's name."""
+    rules: Sequence[_Selecting]
     known: dict[tuple[str, str, str], Matches] | None
     """What they say of a tensor, by what they ask of it; None if they ask for more than names."""
 
@@ -99,30 +102,45 @@ def _speaking_of(
     if any(rule.within is not None for rule in policy.rules):
         for name, _, own in modules:
             types_at.setdefault(name, []).append(own)
-    fitting: dict[type, list[tuple[int, Rule]]] = {}
-    speaking_of: dict[tuple[str, int], _Speaking] = {}
+    by_type: dict[type, _Speaking] = {}
     alike: dict[tuple[int, ...], _Speaking] = {}
+    speaking_of: dict[tuple[str, int], _Speaking] = {}
     for name, module, own in modules:
-        if own not in fitting:
-            fitting[own] = [
-                (index, rule)
-                for index, rule in enumerate(policy.rules)
-                if rule.type is None or rule.type.match(own)
-            ]
-        rules: list[tuple[int, Rule, Mapping[str, int]]] = []
-        for index, rule in fitting[own]:
-            captures = _NOTHING if rule.name is None else rule.name.match(name)
-            if captures is not None and enclosed(rule, name, types_at):
-                rules.append((index, rule, captures))
-                selected[index].append(module)
-        if any(captures or rule.where is not None for _, rule, captures in rules):
-            speaking_of[name, id(module)] = _Speaking(rules, None)
-        elif rules:
+        if own not in by_type:
+            by_type[own] = _by_type(policy, own)
+        speaking = by_type[own]
+        if speaking.known is None:  # the rules ask for more than a type
+            rules = list(_by_name(speaking.rules, name, types_at))
             indices = tuple([index for index, *_ in rules])
-            if indices not in alike:
-                alike[indices] = _Speaking(rules, {})
-            speaking_of[name, id(module)] = alike[indices]
+            if any(captures or rule.where is not None for _, rule, captures in rules):
+                speaking = _Speaking(rules, None)
+            elif indices in alike:
+                speaking = alike[indices]
+            else:
+                speaking = alike[indices] = _Speaking(rules, {})
+        for index, *_ in speaking.rules:
+            selected[index].append(module)
+        speaking_of[name, id(module)] = speaking
     return speaking_of
+
+
+def _by_type(policy: Policy, own: type) -> _Speaking:
+    rules = [
+        (index, rule, _NOTHING)
+        for index, rule in enumerate(policy.rules)
+        if rule.type is None or rule.type.match(own)
+    ]
+    ask = any(rule.name or rule.within or rule.where is not None for _, rule, _ in rules)
+    return _Speaking(rules, None if ask else {})
+
+
+def _by_name(
+    rules: Iterable[_Selecting], name: str, types_at: Mapping[str, Sequence[type]]
+) -> Iterator[_Selecting]:
+    for index, rule, _ in rules:
+        captures = _NOTHING if rule.name is None else rule.name.match(name)
+        if captures is not None and enclosed(rule, name, types_at):
+            yield index, rule, captures
 
 
 _NOTHING: Mapping[str, int] = {}

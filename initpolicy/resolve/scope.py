@@ -165,9 +165,13 @@ class Neighbours:
     """The facts of every tensor of a model, by the module that owns it and its local name."""
 
     def __init__(self, inventory: Inventory) -> None:
-        self._slots: dict[tuple[int, str], Slot] = {
+        self._inventory = inventory
+
+    @cached_property
+    def _slots(self) -> dict[tuple[int, str], Slot]:
+        return {
             (id(site.module), site.local_name): slot
-            for slot in inventory.slots
+            for slot in self._inventory.slots
             for site in slot.sites
         }
 
