@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from initpolicy.model.flow import Flow, FollowingError, flow_of, following, plain
+from initpolicy.model.flow import Flow, FollowingError, flow_of, following, plain, running
 
 SIZE = 4
 BENDING = [nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.Hardswish, nn.Softplus]
@@ -154,6 +154,9 @@ CASES = {
     "two ways that are one": lambda net, x: (
         torch.tanh(net.first(x)) * 2 + torch.tanh(net.second(x))
     ),
+    "two norms": lambda net, x: F.layer_norm(
+        torch.tanh(F.layer_norm(torch.relu(F.layer_norm(net.first(x), (SIZE,))), (SIZE,))), (SIZE,)
+    ),
     "concatenated": lambda net, x: torch.relu(torch.cat([net.first(x), net.second(x)], -1)),
 }
 EXPECTED = {
@@ -176,6 +179,7 @@ EXPECTED = {
     "a rotation": ["an addition"],
     "what is made of it": ["relu"],
     "two ways that are one": ["tanh"],
+    "two norms": ["relu"],
     "concatenated": ["relu"],
 }
 
@@ -290,9 +294,13 @@ def test_a_branch_is_followed_as_the_input_has_it_and_nothing_changes(sign, name
     assert (np.random.get_state()[1] == states[2]).all()
 
 
-def test_a_model_without_values_says_why_it_cannot_be_run() -> None:
+def test_a_model_without_values_is_run_with_zeros_unless_they_are_many(monkeypatch) -> None:
     model = Branching().to("meta")
-    flow = flow_of(model, call=((torch.ones(2, SIZE),), {"positive": torch.ones(1)}))
+    call = ((torch.ones(2, SIZE),), {"positive": torch.ones(1)})
+    assert ways(flow_of(model, call=call), model.layer) == ["relu"]
+    assert all(one.is_meta for one in (*model.parameters(), *model.buffers()))
+    monkeypatch.setattr(running, "MOST_ZEROS", 1)
+    flow = flow_of(model, call=call)
     assert not flow.traced
     assert "meta" in flow.reason
 

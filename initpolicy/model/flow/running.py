@@ -1,8 +1,9 @@
 """The flow through a model that is run once.
 
 A copy of the model runs on the meta device if it can, where it computes nothing and takes no
-memory, and else with the values that there are. Every function of torch that it calls is seen, in
-evaluation mode. The copy shares the parameters, and nothing of the model changes.
+memory, and else with the values that there are; with zeros for what has none, up to 1 GiB. Every
+function of torch that it calls is seen, in evaluation mode. The copy shares the parameters, and
+nothing of the model changes.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from initpolicy.model.flow.steps import (
 )
 from initpolicy.model.flow.tracing import among_processes
 
+MOST_ZEROS = 1 << 30  # bytes
+
 
 def ran(
     model: nn.Module,
@@ -45,8 +48,9 @@ def ran(
     if among_processes():
         return "one of several processes does not run a model by itself"
     reasons: list[str] = []
+    without = sum(tensor.nbytes for tensor in tensors if tensor.is_meta)
     for device in (torch.device("meta"), None):
-        if device is None and any(tensor.is_meta for tensor in tensors):
+        if device is None and without > MOST_ZEROS:
             break
         try:
             with warnings.catch_warnings(), generators(0):
@@ -79,13 +83,11 @@ def _flow(
 
 
 def _copy(tensor: torch.Tensor, device: torch.device | None) -> torch.Tensor:
-    """A tensor on the meta device; or a parameter itself and a copy of a buffer."""
-    if device is not None:
-        without = torch.empty_like(tensor, device=device)
-        if isinstance(tensor, Parameter):
-            return Parameter(without, tensor.requires_grad)
-        return without
-    return tensor if isinstance(tensor, Parameter) else tensor.clone()
+    """A tensor on the meta device; or else a parameter itself, a copy of a buffer, or zeros."""
+    if device is None and not tensor.is_meta:
+        return tensor if isinstance(tensor, Parameter) else tensor.clone()
+    other = torch.zeros_like(tensor, device=device or "cpu")
+    return Parameter(other, tensor.requires_grad) if isinstance(tensor, Parameter) else other
 
 
 def _moved(given: Any, device: torch.device | None) -> Any:
