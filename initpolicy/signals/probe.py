@@ -80,6 +80,7 @@ def probe(
             kept.restore_values()
             drawn = seed if number == 0 else plans[0].seed + number
             plans.append(ranks.together(lambda drawn=drawn: give(drawn, batch), _told))
+            _check_seeds(plans[0].seed, draws)
             model.train(training)
             _torch.manual_seed(plans[-1].seed)
             signals = _one_pass(model, Recorder(names), modules, batch, loss)
@@ -107,6 +108,12 @@ def probe(
         kept_to,
         judge(layers, kept_to, plans[0]),
     )
+
+
+def _check_seeds(first: int, draws: int) -> None:
+    if first + draws > 2**64:
+        what = f"there are no {draws} seeds from {first} on, which are below 2**64"
+        raise InitPolicyError(Problem("IP753", what, "ask for fewer draws, or from another seed"))
 
 
 def _told(plan: Plan) -> str:

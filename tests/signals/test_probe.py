@@ -178,6 +178,21 @@ def test_a_plan_is_probed_from_its_seed_on() -> None:
         )
 
 
+def test_draws_end_with_the_seeds() -> None:
+    model = nn.Linear(6, 9)
+    last = initpolicy.plan(model, _uniform(), seed=2**64 - 1)
+    assert initpolicy.probe(model, last, input=(8, 6), draws=1).seeds == (2**64 - 1,)
+    before = model.weight.detach().clone()
+    for given in ({"policy": last}, {"policy": _uniform(), "seed": 2**64 - 1}):
+        with pytest.raises(InitPolicyError) as caught:
+            initpolicy.probe(model, **given, input=(8, 6), draws=2)
+        assert str(caught.value) == (
+            "IP753 there are no 2 seeds from 18446744073709551615 on, which are below 2**64; "
+            "ask for fewer draws, or from another seed"
+        )
+    assert torch.equal(before, model.weight)
+
+
 def test_a_finding_tells_from_which_parameter_the_signal_follows(policy) -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
