@@ -142,7 +142,7 @@ def bytes_of(size: int | str) -> int:
     (1500000000, 2048, 7)
     """
     if isinstance(size, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([A-Za-z]*)\s*", size, re.ASCII)
+        match = re.fullmatch(r"\s*(\d{1,99}(?:\.\d*)?)\s*([A-Za-z]*)\s*", size, re.ASCII)
         if match and match[2].upper() in _UNITS:
             number = float(match[1]) if "." in match[1] else int(match[1])
             found = int(number * _UNITS[match[2].upper()])

@@ -132,12 +132,23 @@ def begin(
         raise InitPolicyError(Problem("IP515", f"{threads} threads cannot draw", "write 1 or more"))
     layout = lay_out(plan, given(plan, wanted), limit)
     mine = share_out(layout.files, rank, world)
-    folder = Path(out)
+    folder = _folder(out)
     try:
         todo = prepare(folder, layout, mine, resume)
     except OSError as error:
         raise unwritable(folder, error) from error
     return Task(folder, layout, mine, todo, threads or default_threads())
+
+
+def _folder(out: str | os.PathLike[str]) -> Path:
+    name = os.fspath(out)
+    try:
+        if name and b"\0" not in os.fsencode(name):
+            return Path(name)
+    except UnicodeEncodeError:
+        pass
+    hint = 'name another, or "." for the one that you are in'
+    raise InitPolicyError(Problem("IP518", f"no folder can have the name {name!r}", hint))
 
 
 def _part(part: tuple[int, int] | None) -> tuple[int, int]:

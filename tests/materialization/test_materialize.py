@@ -444,6 +444,20 @@ def test_folders_that_cannot_be_written_to(tmp_path, planned) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
+def test_names_that_no_folder_can_have(name, tmp_path, planned, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = planned()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InitPolicyError) as raised:
+        initpolicy.materialize(plan, name)
+    assert str(raised.value) == (
+        f"IP518 no folder can have the name {name!r}; "
+        'name another, or "." for the one that you are in'
+    )
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_policy_in_place_of_a_plan(tmp_path: Path) -> None:
     with pytest.raises(InitPolicyError) as caught:
         initpolicy.materialize("torch", tmp_path / "out")
