@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +13,12 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from typer.testing import CliRunner
 
 import initpolicy
+from initpolicy.cli.app import app
 from initpolicy.initializers.preserving import preserving_gain
+from initpolicy.lockfile import differences, lock
 from initpolicy.plans import Plan
 from initpolicy.policy import parse
 from initpolicy.problems import InitPolicyError
@@ -386,3 +390,50 @@ def test_a_model_that_says_what_it_is_called_with_needs_no_input(name) -> None:
 def test_an_input_that_does_not_fit_is_told() -> None:
     with pytest.raises(InitPolicyError, match=r"IP231 .*cannot be traced \(RuntimeError"):
         planned(Two(branch), input="4,9")
+
+
+NET = """\
+import torch
+from torch import nn
+
+class net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.second(torch.relu(x) if x.shape[0] > 1 else x)
+"""
+
+
+def test_commands_show_the_gain(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET)
+    Path("chain.py").write_text(
+        "from torch import nn\n\ndef net():\n    return nn.Sequential(nn.Linear(8, 8), nn.SiLU())\n"
+    )
+    Path("auto.toml").write_text(
+        f"format = 1\n[[rule]]\ninit.weight = {AUTO}\ninit.bias = 0\n", encoding="utf-8"
+    )
+    shown = "xavier_normal(gain=auto: 1.67653 for silu)"
+    for command in (["plan"], ["explain"]):
+        names = ["0.weight"] if command == ["explain"] else []
+        result = CliRunner().invoke(app, [*command, "chain.py:net", "auto.toml", *names])
+        assert result.exit_code == 0
+        assert shown in result.stdout
+    result = CliRunner().invoke(app, ["plan", "net.py:net", "auto.toml"])
+    assert (result.exit_code, "IP231" in result.stderr) == (2, True)
+    for rows, gain in ((2, "1.41421 for relu"), (1, "1 for a layer")):
+        given = ["--input", f"{rows},8", "--output", "json"]
+        result = CliRunner().invoke(app, ["plan", "net.py:net", "auto.toml", *given])
+        plan = Plan.from_json(result.stdout)
+        assert plan["first.weight"].winner.initializer == f"xavier_normal(gain=auto: {gain})"
+
+
+def test_a_lock_has_the_law_that_the_gain_gives() -> None:
+    before, after = (
+        lock(planned(chain(act), FORMULA), digests=False) for act in (nn.ReLU(), nn.GELU())
+    )
+    (change,) = differences(before, after).changes
+    assert (change.name, change.fields) == ("0.weight", ("law",))
