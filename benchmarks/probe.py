@@ -42,7 +42,7 @@ def measure(name: str, model: nn.Module, policy: str, batch: torch.Tensor, times
         loss_of(model(batch), "projection").backward()
 
     def watched() -> None:
-        probe(model, lambda seed: plan, batch, draws=1)
+        probe(model, lambda seed, batch: plan, batch, draws=1)
 
     def whole() -> None:
         initpolicy.probe(model, policy, input=batch, draws=1)
