@@ -253,9 +253,10 @@ class Runs:
         >>> Runs.of([(4, 6), (10, 13)]).find(np.array([3, 5, 10]))
         array([1, 2])
         """
-        if self._count == 1:
-            numbers = indices - self._first
-            return numbers[(numbers >= 0) & (numbers < self.size)]
+        if self._step:
+            run, within = np.divmod(indices - self._first, self._step)
+            held = (run >= 0) & (run < self._count) & (within < self._width)
+            return run[held] * self._width + within[held]
         place = indices.astype(np.uint64)
         run = np.searchsorted(self._stops, place, "right")
         place, run = place[run < len(self)], run[run < len(self)]
@@ -271,14 +272,12 @@ class Runs:
         >>> Runs.of([(4, 6), (10, 13)]).within(5, 12)
         (1, 4, Runs.of([(0, 1), (5, 7)]))
         """
-        if self._count == 1:
-            low = min(max(start, self._first), self._first + self.size)
-            high = max(low, min(stop, self._first + self.size))
-            first, last = low - self._first, high - self._first
-            return first, last, Runs.one(*((low - start, high - start) if low < high else (0, 0)))
         first, last = self._before(start), self._before(stop)
         if first == last:
             return first, last, Runs.one(0, 0)
+        if self._count == 1:
+            place = self._first + first - start
+            return first, last, Runs.one(place, place + last - first)
         starts, stops = self.between(first, last)
         shift = np.uint64(start)
         return first, last, Runs(starts - shift, stops - shift)
@@ -321,6 +320,9 @@ class Runs:
 
     def _before(self, index: int) -> int:
         """How many of the elements of ascending runs have an index below `index`."""
+        if self._step:
+            run, within = divmod(max(0, index - self._first), self._step)
+            return min(run * self._width + min(within, self._width), self.size)
         run = int(np.searchsorted(self._stops, np.uint64(index), "right"))
         done = int(self._ends[run - 1]) if run else 0
         if run == len(self._stops):
