@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 
 from initpolicy.model import is_sharded
@@ -92,7 +93,12 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 def share_of_zeros(values: torch.Tensor) -> float:
     """The share of values that are exactly zero."""
     number = values.numel()
-    return 1 - int(torch.count_nonzero(values.detach())) / number if number else 0.0
+    if not number:
+        return 0.0
+    zeros = values.detach().eq(0)
+    if zeros.is_cpu:  # where numpy counts faster
+        return int(np.count_nonzero(zeros.numpy())) / number
+    return int(zeros.sum()) / number
 
 
 def share_of_dead(values: torch.Tensor, unit: int) -> float:
@@ -100,7 +106,12 @@ def share_of_dead(values: torch.Tensor, unit: int) -> float:
     if values.ndim < 1 or not values.numel():
         return 0.0
     unit = unit if -unit <= values.ndim else -1
-    alive = values.detach().ne(0).movedim(unit, 0).flatten(1).any(1)
+    if values.ndim == 1:  # without a batch
+        return share_of_zeros(values)
+    by_unit = values.detach().movedim(unit, 0)
+    if bool(by_unit[:, :1].ne(0).flatten(1).any(1).all()):
+        return 0.0  # a part of the batch has every unit
+    alive = by_unit.ne(0).flatten(1).any(1)
     return 1 - float(alive.float().mean())
 
 

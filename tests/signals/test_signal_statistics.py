@@ -45,6 +45,17 @@ def test_dead_units_are_zero_everywhere(values: np.ndarray, unit: int) -> None:
     assert statistics.share_of_zeros(tensor) == pytest.approx(np.mean(values == 0))
 
 
+def test_what_has_no_batch_and_what_has_no_values() -> None:
+    one = torch.tensor([0.0, 1.0, math.nan, -0.0])
+    assert statistics.share_of_dead(one, -2) == statistics.share_of_zeros(one) == 0.5
+    none = torch.empty(0, 3)
+    assert statistics.share_of_dead(none, -1) == statistics.share_of_zeros(none) == 0
+    eight = torch.tensor([0.0, 1.0]).to(torch.float8_e4m3fn)
+    assert statistics.share_of_zeros(eight) == 0.5
+    strided = torch.tensor([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]).t()
+    assert statistics.share_of_zeros(strided) == pytest.approx(4 / 6)
+
+
 def logistic(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
