@@ -63,6 +63,10 @@ def test_a_probe_is_made_of_an_input_and_the_values_have_a_digest(run, net):
     assert re.fullmatch("[0-9a-f]{32}", digest)
     assert digest in with_it
     assert digest not in without
+    # Of values that are not all the policy's a digest would say nothing.
+    run("report", net, "some.toml", "--out", "c.html", "--input", "32,8")
+    assert "digest of all values" in with_it
+    assert "digest of all values" not in Path("c.html").read_text()
 
 
 def test_findings_give_the_exit_code_1(run, net):

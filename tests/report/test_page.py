@@ -236,6 +236,19 @@ def test_every_rule_stands_with_its_tensors_and_laws(made: Report, page: Element
         ]
 
 
+def test_each_tensor_of_the_tree_leads_to_its_rule(made: Report, page: Element) -> None:
+    (tree,) = [one for one in page.all("div") if one["class"] == "tree"]
+    links = [(one.text, one["href"]) for one in tree.all("a")]
+    assert ("rule 1", "#rule-1") in links
+    assert ("rule 2", "#rule-2") in links
+    assert all(href == f"#{text.replace(' ', '-')}" for text, href in links)
+    orthogonal = [
+        item for item in tree.all("li") if any(one["href"] == "#rule-2" for one in item.all("a"))
+    ]
+    assert [item.one("code").text for item in orthogonal] == ["weight"]
+    assert made.anchor(made.plan["4.weight"]) == "rule-2"
+
+
 def test_what_is_kept_and_what_is_uncovered_is_said(page: Element) -> None:
     def badges(of: Element) -> list[tuple[str, str]]:
         (tree,) = [one for one in of.all("div") if one["class"] == "tree"]
