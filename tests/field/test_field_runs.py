@@ -67,7 +67,8 @@ def test_the_part_of_regular_runs_within_bounds(numbers, data):
     first, *rest = numbers
     pairs = written_out(first % 2**40, *rest)
     indices = each(pairs)
-    ends = st.sampled_from([0, *indices, indices[-1] + 3])
+    behind = indices[-1] + 2 * (pairs[-1][0] - pairs[0][0]) + 3
+    ends = st.sampled_from([0, *sorted({i + by for i in indices for by in (0, 1, 2)}), behind])
     start, stop = sorted((data.draw(ends), data.draw(ends)))
     low, high, part = regular(first % 2**40, *rest).within(start, stop)
     held = [i for i in indices if start <= i < stop]
