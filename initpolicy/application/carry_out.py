@@ -74,22 +74,23 @@ def draw(
 ) -> None:
     """Fill what is held of each tensor."""
     fills: list[field.Fill] = []
-    rest: list[tuple[Held, field.Stream, bool]] = []
-    for one in held:
-        law, tensor, name, part = one
+    streams: list[field.Stream] = []
+    filled: list[bool] = []
+    for law, tensor, name, part in held:
         stream = field.stream(seed, name) if law.is_drawn else _NO_STREAM
         own = law.fills(tensor, stream) if part is None else law.fills_part(part, stream)
         fills += own
-        rest.append((one, stream, bool(own)))
+        streams.append(stream)
+        filled.append(bool(own))
     field.fill(fills, threads=threads, progress=progress)
-    for (law, tensor, _, part), stream, filled in rest:
+    for (law, tensor, _, part), stream, done in zip(held, streams, filled, strict=True):
         if part is None:
             law.write(tensor, stream)
         else:
             law.write_part(part, stream)
             if part.tensor is not tensor:  # a dense copy, where memory has gaps
                 tensor.copy_(part.tensor.view(tensor.shape))
-        if not filled:
+        if not done:
             progress(tensor.nbytes)
 
 

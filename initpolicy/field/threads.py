@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from threading import Lock, Thread
 from typing import Protocol
 
 import torch
@@ -61,37 +62,61 @@ def carry_out(
                 piece.run()
                 report(piece.bytes)
         return
-    stopped = False
+    shared = _Shared(pieces)
+    helpers = [Thread(target=shared.help) for _ in range(threads - 1)]
+    try:
+        for helper in helpers:
+            helper.start()
+        shared.run(lambda: report(shared.written()))
+        for helper in helpers:
+            helper.join()
+    except BaseException:
+        shared.stopped = True
+        raise
+    finally:
+        for helper in helpers:
+            if helper.is_alive():
+                helper.join()
+        if last := shared.written():
+            report(last)
+    if shared.error is not None:
+        raise shared.error
 
-    def run(task: list[Piece]) -> int:
-        written = 0
+
+class _Shared:
+    """Pieces that several threads take, until there are none or one of them fails."""
+
+    def __init__(self, pieces: Iterable[Piece]) -> None:
+        self._tasks = _tasks(pieces)
+        self._one_at_a_time = Lock()
+        self._done: deque[int] = deque()  # bytes
+        self.stopped = False
+        self.error: BaseException | None = None
+
+    def run(self, after: Callable[[], None] = lambda: None) -> None:
+        """Run pieces, and `after` after each of them."""
         with torch.no_grad(), subnormals_kept():
-            for piece in task:
-                if not stopped:
-                    piece.run()
-                    written += piece.bytes
-        return written
+            while task := self._take():
+                for piece in task:
+                    if not self.stopped:
+                        piece.run()
+                        self._done.append(piece.bytes)
+                        after()
 
-    waiting: set[Future[int]] = set()
-
-    def collect(least: int) -> None:
-        while len(waiting) > least:
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                waiting.remove(future)
-                report(future.result())
-
-    with ThreadPoolExecutor(threads) as pool:
+    def help(self) -> None:
+        """Run pieces in a thread that nobody waits for the result of."""
         try:
-            for task in _tasks(pieces):
-                waiting.add(pool.submit(run, task))
-                collect(4 * threads)
-            collect(0)
-        except BaseException:
-            stopped = True
-            for future in wait(waiting).done:
-                if not future.exception():
-                    report(future.result())
-            raise
+            self.run()
+        except BaseException as error:
+            self.error, self.stopped = error, True
+
+    def written(self) -> int:
+        """How many bytes all threads have written since this was asked last."""
+        return sum(self._done.popleft() for _ in range(len(self._done)))
+
+    def _take(self) -> list[Piece]:
+        with self._one_at_a_time:
+            return [] if self.stopped else next(self._tasks, [])
 
 
 def _tasks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
