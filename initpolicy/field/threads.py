@@ -114,9 +114,9 @@ class _Shared:
         """How many bytes all threads have written since this was asked last."""
         return sum(self._done.popleft() for _ in range(len(self._done)))
 
-    def _take(self) -> list[Piece]:
+    def _take(self) -> list[Piece] | None:
         with self._one_at_a_time:
-            return [] if self.stopped else next(self._tasks, [])
+            return None if self.stopped else next(self._tasks, None)
 
 
 def _tasks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
