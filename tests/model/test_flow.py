@@ -208,6 +208,12 @@ def test_what_is_put_together_is_the_function(case, function) -> None:
         torch.testing.assert_close(after.function(points), function(points), rtol=1e-12, atol=1e-12)
 
 
+def test_an_empty_container_is_no_step() -> None:
+    model = nn.Sequential(nn.Linear(SIZE, SIZE), nn.Sequential(), nn.ReLU())
+    for flow in both(model, torch.ones(2, SIZE)):
+        assert [step.name for step in flow.after(model[0])] == ["relu"]
+
+
 def gated(net, x):
     left, right = net.first(x).chunk(2, -1)
     return left * F.silu(right)

@@ -194,7 +194,7 @@ def is_unit(module: nn.Module) -> bool:
     """
     if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
         return True
-    if _has_modules(module):
+    if _has_modules(module) or isinstance(module, nn.Sequential):
         return False
     if type(module).__module__.startswith(("torch.nn", "torch.ao.nn")):
         return True
