@@ -37,11 +37,9 @@ class Finder:
 
     def found(self, module: nn.Module) -> Gain:
         """The gain that what follows a module calls for; raises `GainError`."""
-        flow = self.flow
         try:
             with generators(0):  # a module of the user may draw
-                ways = following(flow, module, self._settled)
-                gains = [self._of_way(way) for way in ways]
+                gains = [self._of_way(way) for way in self._ways(module)]
         except FollowingError as error:
             raise self._failed(error, type(module).__name__) from None
         first = gains[0]
@@ -49,6 +47,14 @@ class Finder:
             each = {one.name: f"{one.value:.6g} for {one.name}" for one in gains}
             raise GainError("IP234", f"different gains are called for: {listed(each.values())}")
         return first
+
+    def _ways(self, module: nn.Module) -> list[After]:
+        try:
+            return following(self.flow, module, self._settled)
+        except FollowingError as error:
+            if error.kind != "unseen" or not self.flow.traced:
+                raise
+            return following(self._trained, module, self._settled)  # such as an auxiliary head
 
     def _of_way(self, way: After) -> Gain:
         if way.function is None:
@@ -73,11 +79,19 @@ class Finder:
     @cached_property
     def flow(self) -> Flow:
         """What follows each module."""
-        flow = flow_in(self._inventory, self._input)
+        return self._seen(training=False)
+
+    @cached_property
+    def _trained(self) -> Flow:
+        """What follows each module while the model is trained."""
+        return self._seen(training=True)
+
+    def _seen(self, training: bool) -> Flow:
+        flow = flow_in(self._inventory, self._input, training)
         model = self._inventory.modules[0].module
         if flow.traced or self._input is not None or (call := example_of(model)) is None:
             return flow
-        return flow_of(model, _tensors(self._inventory), call)
+        return flow_of(model, _tensors(self._inventory), call, training)
 
     def _settled(self, module: nn.Module) -> Elementwise | None:
         """The function of an activation, with the parameters that it begins with."""
@@ -123,14 +137,14 @@ class Finder:
         return {id(slot.tensor): slot for slot in self._inventory.slots}
 
 
-def flow_in(inventory: Inventory, input: Input | None) -> Flow:
+def flow_in(inventory: Inventory, input: Input | None, training: bool = False) -> Flow:
     """What follows each module: by a run on an input, or else by a trace."""
     # Without wrappers, of which one would compile, and another wait for other processes.
     model = inventory.modules[0].module
     if input is None:
-        return flow_of(model, _tensors(inventory))
+        return flow_of(model, _tensors(inventory), training=training)
     batch = batch_of(input, model)
-    return flow_of(model, _tensors(inventory), (batch.args, batch.kwargs))
+    return flow_of(model, _tensors(inventory), (batch.args, batch.kwargs), training)
 
 
 def _tensors(inventory: Inventory) -> list[torch.Tensor]:

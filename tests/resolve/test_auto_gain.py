@@ -437,3 +437,23 @@ def test_a_lock_has_the_law_that_the_gain_gives() -> None:
     )
     (change,) = differences(before, after).changes
     assert (change.name, change.fields) == ("0.weight", ("law",))
+
+
+class Auxiliary(nn.Module):
+    """A second head that is trained, and not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        y = self.first(x)
+        return (torch.tanh(y), torch.relu(self.second(x))) if self.training else y
+
+
+@pytest.mark.parametrize("inputs", [None, (4, 8)])
+def test_what_is_called_in_training_alone_is_seen_as_it_is_trained(inputs) -> None:
+    model = Auxiliary()
+    found = gains(planned(model, FORMULA, input=inputs))
+    assert found == {"first": 1, "second": pytest.approx(math.sqrt(2))}
+    assert model.training

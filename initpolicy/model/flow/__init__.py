@@ -43,11 +43,12 @@ def flow_of(
     model: nn.Module,
     tensors: Collection[torch.Tensor] | None = None,
     call: Call | None = None,
+    training: bool = False,
 ) -> Flow:
     """Find what follows each module of a model; `tensors` are those that it holds.
 
     `call` is what the model is called with, positional and named: then it is run, and `traced` is
-    false if that fails.
+    false if that fails. It is seen as it is evaluated, or with `training` as it is trained.
 
     >>> flow_of(nn.Sequential(nn.Linear(2, 2), nn.Tanh())).traced
     True
@@ -56,5 +57,8 @@ def flow_of(
     """
     if tensors is None:
         tensors = [*model.parameters(), *model.buffers()]
-    found = traced(model, tensors) if call is None else ran(model, tensors, *call)
+    if call is None:
+        found = traced(model, tensors, training)
+    else:
+        found = ran(model, tensors, *call, training)
     return Flow(contained(model), False, reason=found) if isinstance(found, str) else found

@@ -43,6 +43,7 @@ def ran(
     tensors: Collection[torch.Tensor],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
+    training: bool = False,
 ) -> Flow | str:
     """Run a model that holds `tensors` on an input, or say why that is not possible."""
     if among_processes():
@@ -55,7 +56,7 @@ def ran(
         try:
             with warnings.catch_warnings(), generators(0):
                 warnings.simplefilter("ignore")
-                return _flow(model, tensors, args, kwargs, device)
+                return _flow(model, tensors, (tuple(args), dict(kwargs)), device, training)
         except Exception as error:  # whatever a model does with an input
             reasons.append(f"{type(error).__name__}: {error}".partition("\n")[0])
     return reasons[-1]
@@ -64,14 +65,15 @@ def ran(
 def _flow(
     model: nn.Module,
     tensors: Collection[torch.Tensor],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
+    call: tuple[tuple[Any, ...], dict[str, Any]],
     device: torch.device | None,
+    training: bool,
 ) -> Flow:
-    double = copy.deepcopy(model, {id(tensor): _copy(tensor, device) for tensor in tensors}).eval()
+    double = copy.deepcopy(model, {id(tensor): _copy(tensor, device) for tensor in tensors})
+    double.train(training)
     originals = dict(zip(double.modules(), model.modules(), strict=True))
     recorder = _Recorder(originals)
-    moved = _moved((tuple(args), dict(kwargs)), device)
+    moved = _moved(call, device)
     recorder.begin(_tensors(moved))
     with torch.no_grad(), recorder:
         outputs = double(*moved[0], **moved[1])

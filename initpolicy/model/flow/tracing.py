@@ -38,7 +38,9 @@ class _Tracer(fx.Tracer):
         return super().is_leaf_module(m, module_qualified_name) or is_unit(m)
 
 
-def traced(model: nn.Module, tensors: Collection[torch.Tensor]) -> Flow | str:
+def traced(
+    model: nn.Module, tensors: Collection[torch.Tensor], training: bool = False
+) -> Flow | str:
     """Trace a model that holds `tensors`, or say why that is not possible."""
     if among_processes() and _may_wait(model, tensors):
         return "what is sharded may wait for other processes; plan the model before it is sharded"
@@ -47,7 +49,8 @@ def traced(model: nn.Module, tensors: Collection[torch.Tensor]) -> Flow | str:
             warnings.simplefilter("ignore")
             state = torch.random.get_rng_state()
             # What `forward` leaves on its modules is left on the copy; tensors are not copied.
-            double = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).eval()
+            double = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+            double.train(training)
             try:
                 tracer = _Tracer()
                 return _flow(model, tracer.trace(double), tracer.root)
