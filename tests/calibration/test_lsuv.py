@@ -147,9 +147,12 @@ def test_an_output_without_variance_is_an_error(weight: float) -> None:
 
 def test_equal_outputs_have_no_variance_whatever_rounding_makes_of_them() -> None:
     model = nn.Sequential(nn.Linear(64, 4))
-    nn.init.ones_(model[0].weight)
+    nn.init.ones_(model[0].weight)  # so that the outputs are sums in another order
     nn.init.zeros_(model[0].bias)
-    image = normalized()[:1].expand(100, 64) * 1e3
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.randperm(64, generator=generator) for _ in range(100)]
+    image = torch.stack([normalized()[0, order] for order in orders]) * 1e3
+    assert model(image).var() > 0
     with pytest.raises(CalibrationError, match="no variance"):
         calibrate(model, "lsuv", {}, ["0"], Batch((image,)), seed=0)
 

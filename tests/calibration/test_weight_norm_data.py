@@ -163,6 +163,23 @@ def test_what_undoes_the_step_is_an_error_and_changes_nothing() -> None:
     assert same(values(model), before)
 
 
+class Shifted(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) + 5
+
+
+def test_a_mean_that_the_bias_cannot_take_away_is_an_error() -> None:
+    """The std becomes 1, and the mean 5 - 5 / std."""
+    model = nn.Sequential(Shifted(1, 1))
+    nn.init.constant_(model[0].weight, 2.0)
+    data = Batch((torch.tensor([[1.0], [-1.0]]),))
+    with pytest.raises(CalibrationError) as raised:
+        calibrate(model, "weight_norm_data", {}, ["0"], data, seed=0)
+    assert raised.value.message == (
+        "0: its channels have means up to 2.5 and stds from 1 to 1 after the step, not 0 and 1"
+    )
+
+
 @pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_types(dtype: torch.dtype, wrap: Wrap) -> None:
