@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -206,6 +207,22 @@ def test_what_is_put_together_is_the_function(case, function) -> None:
         (after,) = following(flow, model.first, settled)
         assert after.function is not None
         torch.testing.assert_close(after.function(points), function(points), rtol=1e-12, atol=1e-12)
+
+
+class Outputs(NamedTuple):
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+def test_outputs_with_names_are_the_end() -> None:
+    def act(net, x):
+        y = net.second(x)
+        return Outputs(net.first(y), y)
+
+    model = Net(act)
+    for flow in both(model, torch.ones(2, SIZE)):
+        assert ways(flow, model.first) == ["the end of the model"]
+        assert set(ways(flow, model.second)) == {"a layer", "the end of the model"}
 
 
 def test_an_empty_container_is_no_step() -> None:

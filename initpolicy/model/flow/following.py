@@ -198,8 +198,8 @@ class _Region:
             return self.end(inside, "a layer" if name.startswith("conv") else "a matrix product")
         if name in names.PARTS:
             return value.handed_on(id(step))
-        if name in names.PASSING or name == "getattr":
-            return value.handed_on()
+        if name in names.PASSING or name == "getattr" or isinstance(step.function, type):
+            return value.handed_on()  # a class that is called holds outputs by name
         if others := [one for one in step.inputs if id(one) not in self.values and not _known(one)]:
             return self.with_others(step, inside, others)
         if len({one.tag for one in inside}) > 1:
