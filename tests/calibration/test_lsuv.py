@@ -145,7 +145,8 @@ def test_an_output_without_variance_is_an_error(weight: float) -> None:
     assert raised.value.message == f"2: its output has no variance over the batch, but {told}"
 
 
-def test_equal_outputs_have_no_variance_whatever_rounding_makes_of_them() -> None:
+@pytest.mark.parametrize("fn", ["lsuv", "weight_norm_data"])
+def test_equal_outputs_have_no_variance_whatever_rounding_makes_of_them(fn: str) -> None:
     model = nn.Sequential(nn.Linear(64, 4))
     nn.init.ones_(model[0].weight)  # so that the outputs are sums in another order
     nn.init.zeros_(model[0].bias)
@@ -154,7 +155,7 @@ def test_equal_outputs_have_no_variance_whatever_rounding_makes_of_them() -> Non
     image = torch.stack([normalized()[0, order] for order in orders]) * 1e3
     assert model(image).var() > 0
     with pytest.raises(CalibrationError, match="no variance"):
-        calibrate(model, "lsuv", {}, ["0"], Batch((image,)), seed=0)
+        calibrate(model, fn, {}, ["0"], Batch((image,)), seed=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
