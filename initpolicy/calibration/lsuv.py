@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from initpolicy.calibration.errors import CalibrationError
-from initpolicy.calibration.step import COUNT, POSITIVE, Done, Layer, step
+from initpolicy.calibration.step import COUNT, POSITIVE, Done, Layer, noise, step
 from initpolicy.calibration.weights import find
 from initpolicy.model import class_of
 
@@ -63,10 +63,7 @@ def variance_of(layer: Layer) -> float:
     """The variance of all outputs; `CalibrationError` if it is 0 or not a number."""
     values = layer.given
     variance = float(values.var(correction=0)) if values.numel() else 0.0
-    size = float(values.square().mean()) if values.numel() else 0.0
-    # Equal values have a variance of rounding errors.
-    noise = (4 * torch.finfo(values.dtype).eps) ** 2 * size
-    if not math.isfinite(variance) or variance <= noise:
+    if not math.isfinite(variance) or not variance > float(noise(values)):
         raise CalibrationError(
             f"{layer.name}: its output has no variance over the batch, but {variance:.4g}",
             hint="a weight or inputs of zeros, one example, or values that overflow do this; draw "

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from initpolicy.calibration.errors import CalibrationError
@@ -176,6 +177,17 @@ class Calibration:
                 raise CalibrationError(message, code="IP771")
             values[item.name] = item.settled(value)
         return values
+
+
+def noise(values: Tensor, across: list[int] | None = None) -> Tensor:
+    """The variance that equal values may have because sums are rounded.
+
+    >>> import torch
+    >>> round(float(noise(torch.full((3,), 1e3))) ** 0.5, 4)
+    0.0038
+    """
+    size = values.square().mean() if across is None else values.square().mean(across)
+    return size * (32 * torch.finfo(values.dtype).eps) ** 2
 
 
 class _Told(NamedTuple):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from initpolicy.calibration.channels import Channels, channels_of
 from initpolicy.calibration.errors import CalibrationError
 from initpolicy.calibration.lsuv import weight_of
-from initpolicy.calibration.step import Done, Layer, step
+from initpolicy.calibration.step import Done, Layer, noise, step
 from initpolicy.calibration.weights import find
 
 _FAR = 0.1  # from 0 and 1: more than rounding, also in bfloat16
@@ -72,9 +72,7 @@ def _statistics(layer: Layer, channels: Channels) -> tuple[Tensor, Tensor]:
     values = layer.given
     across = channels.across(values)
     variance, mean = torch.var_mean(values, across, correction=0)
-    # Equal values have a variance of rounding errors.
-    noise = (4 * torch.finfo(values.dtype).eps) ** 2 * values.square().mean(across)
-    flat = int((~(variance > noise) | ~variance.isfinite()).sum())
+    flat = int((~(variance > noise(values, across)) | ~variance.isfinite()).sum())
     if flat:
         raise CalibrationError(
             f"{layer.name}: {flat} of its {len(variance)} output channels have no variance over "
