@@ -1,6 +1,8 @@
 """The command line: parse, call the face, render, exit code."""
 
-from initpolicy.cli import (  # noqa: F401  # pyright: ignore[reportUnusedImport]
+# Each module adds its commands when it is imported.
+# pyright: reportUnusedImport=false
+from initpolicy.cli import (  # noqa: F401
     digest,
     linting,
     locking,

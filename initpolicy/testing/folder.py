@@ -7,8 +7,9 @@ A policy names them in comments, one a line, from the folder of its file:
 
 After the model stand the arguments that it is built with, as a TOML table. `#:model none` says that
 there is none, for a policy that others extend. `#:data 64,784` gives the batch for the policy's
-`[[calibrate]]` steps, as `--data` does: a shape, or `file.py:function`. `#:needs timm` names libraries by which models are
-built: where one is not installed, the policy is left out, with a warning.
+`[[calibrate]]` steps, as `--data` does: a shape, or `file.py:function`. `#:needs timm` names
+libraries by which models are built: where one is not installed, the policy is left out, with a
+warning.
 """
 
 from __future__ import annotations
