@@ -79,6 +79,25 @@ def test_the_steps_are_those_of_gradient_descent(loss: str) -> None:
     torch.testing.assert_close(model[0].bias.detach(), coder.bias.detach())
 
 
+def test_corrupted_inputs_are_to_give_the_whole_ones_in_an_order_of_each_epoch() -> None:
+    model = xavier(chain([64, 12, 5], nn.Sigmoid)).double()
+    images = digits()[0][:50].double()
+    coder = Coder(model[0])
+    optimizer = torch.optim.SGD(coder.parameters(), 0.05)
+    own = stream(3, "0", "calibrate autoencoder")
+    for epoch in range(3):
+        order = _order(own.part(f"order {epoch}"), (50,))
+        for number in range(2):
+            examples = images[order[25 * number : 25 * number + 25]]
+            lossy = _corrupt(examples, 0.4, own.part(f"corrupt {epoch} {number}"))
+            optimizer.zero_grad()
+            (((coder(lossy) - examples) ** 2).sum() / 25).backward()
+            optimizer.step()
+    arguments = {"corruption": 0.4, "epochs": 3, "batch_size": 25, "rate": 0.05}
+    calibrate(model, "autoencoder", arguments, ["0"], Batch((images,)), seed=3)
+    torch.testing.assert_close(model[0].weight.detach(), coder.weight.detach())
+
+
 def test_the_errors_are_those_of_the_formulas() -> None:
     model = xavier(chain([64, 12], nn.Sigmoid).append(nn.Sigmoid())).double()
     images = digits()[0].double()
