@@ -207,7 +207,7 @@ def test_json_round_trip(path, key, rows, repeat, factor):
          "net.safetensors: `0.weight` has shape (4, 3), which gives (3, 3), and the tensor (4, 3)"),
         ('rows = "2:9"', "net.safetensors: `0.weight` has no rows 2:9; its shape is (4, 3)"),
         ('rows = "all"', '`rows` is "all"; write two numbers, as in "0:10"'),
-        ('key = "{i}"', 'i: no name "i". In scope: alias, depth, fan_in, '),
+        ('key = "{i}"', 'i: no name "i". In scope: alias, auto_gain, depth, fan_in, '),
         ('key = "{1 / 2}"', "1 / 2: it is 0.5, where a whole number is needed"),
         ("repeat = 2",
          "net.safetensors: `0.weight` has shape (4, 3), which gives (8, 3), and the tensor (4, 3); "
