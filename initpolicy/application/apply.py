@@ -24,6 +24,7 @@ from initpolicy.model import (
     may_be_sharded,
     reshard,
     shard_of,
+    uncollected,
 )
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
@@ -47,7 +48,7 @@ def apply(
     shared out, in every process.
     """
     reshard(model)
-    with agreement(model) as agreed:
+    with agreement(model) as agreed, uncollected():
         inventory = read(model)
         plan = decide(inventory)
         where = _device(device)

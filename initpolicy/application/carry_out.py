@@ -74,16 +74,22 @@ def draw(
 ) -> None:
     """Fill what is held of each tensor."""
     fills: list[field.Fill] = []
-    streams: list[field.Stream] = []
-    filled: list[bool] = []
-    for law, tensor, name, part in held:
-        stream = field.stream(seed, name) if law.is_drawn else _NO_STREAM
+    drawn: list[tuple[Held, field.Stream, bool]] = []
+    alike: dict[int, tuple[Law, list[torch.Tensor]]] = {}  # such as the zeros of all biases
+    for one in held:
+        law, tensor, name, part = one
+        if part is None and not law.is_drawn:
+            alike.setdefault(id(law), (law, []))[1].append(tensor)
+            continue
+        stream = field.stream(seed, name)
         own = law.fills(tensor, stream) if part is None else law.fills_part(part, stream)
         fills += own
-        streams.append(stream)
-        filled.append(bool(own))
+        drawn.append((one, stream, bool(own)))
     field.fill(fills, threads=threads, progress=progress)
-    for (law, tensor, _, part), stream, done in zip(held, streams, filled, strict=True):
+    for law, tensors in alike.values():
+        law.write_each(tensors)
+        progress(sum(tensor.nbytes for tensor in tensors))
+    for (law, tensor, _, part), stream, done in drawn:
         if part is None:
             law.write(tensor, stream)
         else:
@@ -92,9 +98,6 @@ def draw(
                 tensor.copy_(part.tensor.view(tensor.shape))
         if not done:
             progress(tensor.nbytes)
-
-
-_NO_STREAM = field.Stream((0, 0), (0, 0))
 
 
 def held_part(tensor: torch.Tensor, shape: tuple[int, ...], runs: field.Runs) -> Part:

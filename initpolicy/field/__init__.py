@@ -12,10 +12,11 @@ from initpolicy.field.elements import Elements, sums
 from initpolicy.field.fill import fill, words, words_of
 from initpolicy.field.pieces import Fill
 from initpolicy.field.runs import Runs
-from initpolicy.field.stream import DRAW_VERSION, Stream, stream
+from initpolicy.field.stream import DRAW_VERSION, NO_STREAM, Stream, stream
 
 __all__ = [
     "DRAW_VERSION",
+    "NO_STREAM",
     "Draw",
     "Elements",
     "Fill",

@@ -32,6 +32,10 @@ class Stream:
         return _digest(b"".join(word.to_bytes(4, "little") for word in words), tag)
 
 
+NO_STREAM = Stream((0, 0), (0, 0))
+"""For laws that draw nothing."""
+
+
 def stream(seed: int, name: str, tag: str = "") -> Stream:
     """Return the stream of a tensor, from the seed and the tensor's canonical name.
 

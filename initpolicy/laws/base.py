@@ -132,6 +132,11 @@ class Law(ABC):
     def write(self, tensor: Tensor, stream: field.Stream) -> None:  # noqa: B027
         """Set, once `fills` are carried out, every value that they do not decide."""
 
+    def write_each(self, tensors: list[Tensor]) -> None:
+        """Write one or more whole tensors, of a law that draws nothing."""
+        for tensor in tensors:
+            self.write(tensor, field.NO_STREAM)
+
     def fills_part(self, part: Part, stream: field.Stream) -> list[field.Fill]:
         """Give the draws that `field.fill` must carry out on a part of a tensor.
 

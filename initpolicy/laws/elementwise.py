@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from initpolicy import field
 from initpolicy.laws.base import (
@@ -103,6 +103,18 @@ class Constant(Law):
         """Fill `tensor` with the value."""
         self.write_torch(tensor)
 
+    def write_each(self, tensors: list[Tensor]) -> None:
+        """Fill every tensor with the value; zeros and ones of plain tensors in one call."""
+        value = self.value
+        plain = str(value) in ("0.0", "1.0")  # a negative zero is another one
+        # Autograd lets a parameter be written where it does not look, and nowhere else.
+        if not plain or torch.is_grad_enabled() or any(map(_is_special, tensors)):
+            super().write_each(tensors)
+            return
+        torch._foreach_zero_(tensors)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+        if value:
+            torch._foreach_add_(tensors, 1)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+
     def write_part(self, part: Part, stream: field.Stream) -> None:
         """Fill the part with the value."""
         self.write_torch(part.tensor)
@@ -123,6 +135,14 @@ class Constant(Law):
         values = comparable(tensor)
         rounded = torch.full((), self.value, dtype=tensor.dtype, device=tensor.device)
         return amiss(values != comparable(rounded), f"are not {self}")
+
+
+_SUMMED = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64})
+_PLAIN = (Tensor, nn.Parameter)
+
+
+def _is_special(tensor: Tensor) -> bool:
+    return type(tensor) not in _PLAIN or tensor.dtype not in _SUMMED or tensor.is_inference()
 
 
 def _integers(dtype: torch.dtype) -> tuple[int, int]:

@@ -27,7 +27,8 @@ def blocks(
     A law of the whole matrix is one part.
 
     >>> from initpolicy.laws import Constant
-    >>> [part.tensor.tolist() for part in blocks(Constant(2), (2,), "float32", stream=NO_STREAM)]
+    >>> found = blocks(Constant(2), (2,), "float32", stream=field.NO_STREAM)
+    >>> [part.tensor.tolist() for part in found]
     [[2.0, 2.0]]
     """
     kind: torch.dtype = getattr(torch, dtype)
@@ -42,12 +43,9 @@ def blocks(
         yield part
 
 
-NO_STREAM = field.Stream((0, 0), (0, 0))
-
-
 def stream_of(seed: int, name: str, law: Law) -> field.Stream:
     """The stream of a tensor, which a law without draws does not need."""
-    return field.stream(seed, name) if law.is_drawn else NO_STREAM
+    return field.stream(seed, name) if law.is_drawn else field.NO_STREAM
 
 
 def digest_of(
@@ -62,7 +60,7 @@ def digest_of(
 
     >>> from initpolicy.digests import of_tensor
     >>> from initpolicy.laws import Constant
-    >>> digest_of(Constant(2), (3,), "float32", NO_STREAM) == of_tensor(torch.full((3,), 2.0))
+    >>> digest_of(Constant(2), (3,), "float32", field.NO_STREAM) == of_tensor(torch.full((3,), 2.0))
     True
     """
     total = np.zeros(2, np.uint64)

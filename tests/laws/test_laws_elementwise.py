@@ -414,3 +414,36 @@ def test_constants_are_written_in_every_mode_of_autograd(mode, made_in, trained)
     assert tensor.requires_grad == trained
     assert tensor.grad_fn is None
     assert version is None or tensor._version > version
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+@given(
+    st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.1, 3.0]),
+    st.lists(
+        st.sampled_from(
+            [
+                *(torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.float8_e5m2),
+                *(torch.int64, torch.uint8, torch.bool, torch.complex64),
+            ]
+        ),
+        max_size=5,
+    ),
+    st.booleans(),
+)
+def test_many_tensors_get_what_each_would_get_alone(mode, value, dtypes, strided):
+    law = Constant(value)
+    many, alone = [], []
+    for dtype in dtypes:
+        if not dtype.is_floating_point and not dtype.is_complex and value not in (0, 1):
+            continue
+        made = [torch.full((2, 6), 7.0).to(dtype)[:, :: 2 if strided else 1] for _ in range(2)]
+        many.append(made[0])
+        alone.append(made[1])
+    with mode():
+        if many:
+            law.write_each(many)
+        for tensor in alone:
+            law.write(tensor, field.stream(0, "w"))
+    for one, other in zip(many, alone, strict=True):
+        assert one.dtype == other.dtype
+        assert one.contiguous().view(torch.uint8).equal(other.contiguous().view(torch.uint8))
