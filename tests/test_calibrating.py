@@ -436,6 +436,10 @@ def test_a_lock_is_written_and_checked_with_data() -> None:
     other = command("lock", "net.py:chain", "lsuv.toml", "--data", "64,12", "--check")
     assert (other.exit_code, "step 1" in other.stdout) == (1, True)
     assert command("diff", "lsuv.lock", "lsuv.toml", "net.py:chain").exit_code == 0
+    Path("plain.toml").write_text(LINEAR)
+    changed = command("diff", "lsuv.lock", "plain.toml", "net.py:chain")
+    assert "step 1  lsuv(tolerance=0.01) by" in changed.stdout
+    assert "  then  lsuv -> nothing\n" in changed.stdout
 
 
 @pytest.mark.usefixtures("folder")

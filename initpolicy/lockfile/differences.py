@@ -19,6 +19,7 @@ FIELDS = (
     "kind",
     "persistent",
     "law",
+    "gain",
     "rule",
     "stream",
     "aliases",

@@ -34,6 +34,8 @@ class Entry:
     """What its values follow; None if it is left as it is, or recomputed."""
     constructor: str = ""
     """The class whose constructor makes its values, if one does."""
+    gain: str = ""
+    """The gain that followed from what follows the layer, and what it is for."""
     rule: str | None = None
     """The rule that decided: its note, or its selectors; None if no rule covers the tensor."""
     stream: str = ""
@@ -70,6 +72,7 @@ class Entry:
             "persistent": self.persistent,
             "law": None if self.law is None else self.law.to_json(),
             "constructor": self.constructor,
+            "gain": self.gain,
             "rule": self.rule,
             "stream": self.stream,
             "aliases": list(self.aliases),

@@ -16,6 +16,7 @@ from initpolicy.lockfile.drawing import Progress, digest_of, naming, stream_of
 from initpolicy.lockfile.exact import has_digest
 from initpolicy.plans import Decision, Plan
 from initpolicy.problems import InitPolicyError, Location, Problem, listed
+from initpolicy.resolve.gains import found_in
 
 
 def lock(
@@ -111,6 +112,7 @@ def _entry(decision: Decision, plan: Plan) -> Entry:
         persistent=decision.persistent,
         law=decision.law,
         constructor=decision.module_type if decision.recompute else "",
+        gain="" if decision.winner is None else found_in(decision.winner.initializer),
         rule=None if decision.winner is None else decision.winner.rule,
         stream=decision.stream,
         aliases=decision.aliases,

@@ -43,6 +43,7 @@ _LINE = re.compile(
     r"  \[(?P<shape>[0-9, ]*)\] (?P<dtype>[a-z0-9_]{1,32})"
     r"(?P<buffer> buffer)?(?P<unsaved> unsaved)?"
     rf"  (?P<begins>(?:[^ \"]| (?! )|{_QUOTED})+)"
+    rf"(?:  gain (?P<gain>{_QUOTED}))?"
     rf"(?:  by (?P<rule>{_BY}))?"
     rf"(?:  drawn as (?P<stream>{_NAME}))?"
     rf"(?:  also (?P<aliases>{_NAME}(?:, {_NAME})*))?"
@@ -174,6 +175,7 @@ class _Reading:
             persistent=not found["unsaved"],
             law=None if keeps else read_law(found["begins"]),
             constructor=_named(constructor["name"]) if constructor else "",
+            gain=unquoted(found["gain"]) if found["gain"] else "",
             rule=_rule(found["rule"]) if found["rule"] else None,
             stream=_named(found["stream"]) if found["stream"] else "",
             aliases=tuple(map(_named, aliases)),

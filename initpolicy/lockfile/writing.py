@@ -61,6 +61,8 @@ def _line(entry: Entry) -> str:
     what += "" if entry.persistent else " unsaved"
     begins = f"constructor of {name_of(entry.constructor)}" if entry.constructor else entry.begins
     fields = [name_of(entry.name), what, begins]
+    if entry.gain:
+        fields.append(f"gain {quoted(entry.gain)}")
     if entry.rule is not None:
         fields.append(f"by {rule_of(entry.rule)}")
     if entry.stream:

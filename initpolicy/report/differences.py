@@ -152,8 +152,10 @@ _TOLD: dict[str, tuple[str, Callable[[Entry], str]]] = {
     "dtype": ("type", lambda entry: entry.dtype),
     "kind": ("kind", lambda entry: entry.kind),
     "persistent": ("saved", lambda entry: "yes" if entry.persistent else "no"),
+    "gain": ("gain", lambda entry: entry.gain or _NOTHING),
     "stream": ("drawn as", lambda entry: entry.stream or "itself"),
     "aliases": ("is also", lambda entry: ", ".join(entry.aliases) or _NOTHING),
+    "steps": ("then", lambda entry: ", ".join(entry.steps) or _NOTHING),
 }
 
 

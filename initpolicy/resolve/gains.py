@@ -90,6 +90,16 @@ def as_written(text: str) -> str:
     return _TOLD.sub(r"\1", text)
 
 
+def found_in(text: str) -> str:
+    """The gain that `told` put into a text; empty if it put none.
+
+    >>> found_in("xavier_normal(gain=auto: 1.41421 for relu)"), found_in("normal(std=0.1)")
+    ('1.41421 for relu', '')
+    """
+    found = _TOLD.search(text)
+    return "" if found is None else re.split(": | is ", found[0], maxsplit=1)[1]
+
+
 class Gains:
     """The gains of the layers of one model, which is traced when the first of them is asked for.
 

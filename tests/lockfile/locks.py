@@ -78,6 +78,7 @@ def entries(draw: st.DrawFn, name: str, digest: bool) -> Entry:
         persistent=draw(st.booleans()),
         law=draw(laws) if how == "law" else None,
         constructor=draw(texts.filter(bool)) if how == "constructor" else "",
+        gain=draw(texts),
         rule=draw(st.none() | texts),
         stream=draw(texts),
         aliases=tuple(f"{name} also {number}" for number in range(draw(st.integers(0, 2)))),

@@ -25,6 +25,7 @@ CHANGES = {
     "rule": st.none() | texts,
     "stream": texts,
     "aliases": st.lists(texts, max_size=2, unique=True).map(tuple),
+    "gain": texts,
     "steps": steps,
     "digest": st.none() | digests,
 }

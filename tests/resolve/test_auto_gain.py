@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 import initpolicy
 from initpolicy.cli.app import app
 from initpolicy.initializers.preserving import preserving_gain
-from initpolicy.lockfile import differences, lock
+from initpolicy.lockfile import differences, lock, write
+from initpolicy.lockfile import parse as read_lock
 from initpolicy.plans import Plan
 from initpolicy.policy import parse
 from initpolicy.problems import InitPolicyError
@@ -431,12 +432,19 @@ def test_commands_show_the_gain(tmp_path, monkeypatch) -> None:
         assert plan["first.weight"].winner.initializer == f"xavier_normal(gain=auto: {gain})"
 
 
-def test_a_lock_has_the_law_that_the_gain_gives() -> None:
+def test_a_lock_has_the_gain_and_the_law_that_it_gives() -> None:
     before, after = (
         lock(planned(chain(act), FORMULA), digests=False) for act in (nn.ReLU(), nn.GELU())
     )
     (change,) = differences(before, after).changes
-    assert (change.name, change.fields) == ("0.weight", ("law",))
+    assert (change.name, change.fields) == ("0.weight", ("law", "gain"))
+    assert [entry.gain for entry in (change.before, change.after)] == [
+        "1.41421 for relu",
+        "1.53353 for gelu",
+    ]
+    text = write(before)
+    assert read_lock(text) == before
+    assert '  gain "1.41421 for relu"  by ' in text
 
 
 class Auxiliary(nn.Module):
