@@ -108,7 +108,7 @@ def apply(
     rename: Mapping[str, str] | None = None,
     device: str | torch.device | None = None,
     draws: Literal["initpolicy", "torch"] = "initpolicy",
-    data: Input | Batch | None = None,
+    data: Input | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Plan:
@@ -123,7 +123,8 @@ def apply(
     each process fills what it holds, with the values that one process would give it; all processes
     that hold parts of the model must call this, and where one of them fails, all do. `rename` is
     that of `plan`. `data` is a batch for the policy's `[[calibrate]]` steps, as `probe` takes its
-    input: tensors, a mapping, a callable that gives them, or its name.
+    input: tensors, a mapping, a callable that gives them, or its name. For `gain = "auto"` it is
+    also what `plan` is given as its input.
 
     `policy` may be a plan, which is then carried out as it is. `threads` is how many may draw, and
     `progress` is called with the number of bytes just written. Raises `InitPolicyError` with every
@@ -141,7 +142,14 @@ def apply(
 
     def decide(inventory: Inventory) -> Plan:
         if not isinstance(policy, Plan):
-            return resolve(model, load(policy), seed=seed, variables=vars, inventory=inventory)
+            return resolve(
+                model,
+                load(policy),
+                seed=seed,
+                variables=vars,
+                inventory=inventory,
+                input=data,
+            )
         if seed is not None or vars is not None:
             raise InitPolicyError(
                 Problem("IP304", "a plan has its seed and its variables", "give the policy instead")
@@ -339,7 +347,9 @@ def verify(
         )
     else:
         own = inventory or read_model(planned, rename)
-        decided = resolve(planned, load(policy), seed=seed, variables=vars, inventory=own)
+        decided = resolve(
+            planned, load(policy), seed=seed, variables=vars, inventory=own, input=data
+        )
     expected = None
     if exact and data is not None and decided.steps and planned is not None:
         expected = calibrated_values(planned, decided, lambda one: read_model(one, rename), data)

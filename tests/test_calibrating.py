@@ -478,3 +478,26 @@ def test_a_probe_calibrates_with_its_input() -> None:
     step = '\n[[calibrate]]\nfn = "lsuv"\n'
     assert not initpolicy.probe(deep, policy(text), input=(64, 20)).ok
     assert initpolicy.probe(deep, policy(text + step), input=(64, 20)).ok
+
+
+class Branching(nn.Module):
+    """A network that no trace can follow, because it asks how large its input is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(12, 20), nn.Linear(20, 20)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(x)
+        return self.second(torch.relu(hidden) if len(x) > 1 else torch.tanh(hidden))
+
+
+def test_data_say_what_follows_a_layer_as_well() -> None:
+    automatic = policy(LINEAR.replace('"orthogonal"', '{ fn = "xavier_normal", gain = "auto" }'))
+    model = Branching()
+    with pytest.raises(InitPolicyError, match="IP231"):
+        initpolicy.apply(model, automatic)
+    for data, activation in ((batch(), "relu"), (batch(1), "tanh")):
+        plan = initpolicy.apply(model, automatic, data=data)
+        assert f" for {activation})" in plan["first.weight"].winner.initializer
+        assert initpolicy.verify(model, automatic, data=data).ok

@@ -15,7 +15,7 @@ from initpolicy.application.computed import check_computed
 from initpolicy.application.fitting import Job, fitting
 from initpolicy.application.memory import check_memory, give, new_memory, take_back
 from initpolicy.application.rebuilding import rebuild
-from initpolicy.batches import Batch, Input
+from initpolicy.batches import Input
 from initpolicy.model import (
     Inventory,
     ModelError,
@@ -37,7 +37,7 @@ def apply(
     *,
     device: str | torch.device | None = None,
     draws: Draws = "initpolicy",
-    data: Input | Batch | None = None,
+    data: Input | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Plan:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -21,7 +23,7 @@ from initpolicy.problems import InitPolicyError, Problem, listed
 
 
 def check_steps(
-    model: nn.Module, plan: Plan, inventory: Inventory, data: Input | Batch | None
+    model: nn.Module, plan: Plan, inventory: Inventory, data: Input | None
 ) -> Batch | None:
     """Give the batch for the steps of a plan; None if it has none.
 
@@ -71,7 +73,7 @@ def _steps(plan: Plan) -> str:
     return f"the step{'s' if len(plan.steps) > 1 else ''} {listed(calls)}"
 
 
-def told(plan: Plan, model: nn.Module, data: Input | Batch | None) -> Plan:
+def told(plan: Plan, model: nn.Module, data: Input | None) -> Plan:
     """The plan, with the digest of the data for its steps if they are given; `model` is not run."""
     if data is None or not plan.steps:
         return plan
@@ -103,17 +105,18 @@ def calibrate(
     if batch is None:
         return plan
     names = _names(model, inventory)
-    canonical = {raw: name for name, raw in names.items()}
     digest = data_digest(batch)
     done: list[Step] = []
     for step in plan.steps:
         share = bytes_of([step], plan) // max(1, len(step.layers))
+        layers = _layers(step, names)
+        canonical = dict(zip(layers, step.layers, strict=True))
         with _telling(step):
             changed = calibration.calibrate(
                 model,
                 step.fn,
                 dict(step.arguments),
-                _layers(step, names),
+                layers,
                 batch,
                 seed=plan.seed,
                 progress=None if progress is None else _shares(progress, share),
@@ -124,12 +127,19 @@ def calibrate(
 
 
 def data_digest(batch: Batch) -> str:
-    """One hash of all that a batch holds: tensors by their values, anything else by its text."""
+    """One hash of all that a batch holds: tensors and arrays by value, anything else by its text."""
     leaves, structure = pytree.tree_flatten((batch.args, batch.kwargs))
-    texts = [str(structure), *(repr(leaf) for leaf in leaves if not isinstance(leaf, Tensor))]
+    texts = [str(structure), *(_text(leaf) for leaf in leaves if not isinstance(leaf, Tensor))]
     told = torch.tensor(list(json.dumps(texts).encode()), dtype=torch.uint8)
     tensors = {str(place): leaf for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)}
     return digests.combined(digests.of_tensors({**tensors, "rest": told}))
+
+
+def _text(leaf: object) -> str:
+    """What stands for something else than a tensor; the text of a large array leaves values out."""
+    if isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject:
+        return f"{leaf.dtype} {leaf.shape} {hashlib.blake2b(leaf.tobytes()).hexdigest()}"
+    return repr(leaf)
 
 
 def bytes_of(steps: Iterable[Step], plan: Plan) -> int:

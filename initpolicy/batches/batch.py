@@ -67,7 +67,11 @@ class Shape:
         own = torch.float32 if first is None else first.dtype
         dtype = self.dtype or own
         stream = draws.stream(seed, f"input {self.name or number}", "probe")
-        values = torch.empty(self.sizes, device=device)
+        try:
+            values = torch.empty(self.sizes, device=device)
+        except (RuntimeError, TypeError) as error:  # below 0, or more than there is memory for
+            told = f"there is no room for a tensor of shape {list(self.sizes)}"
+            raise InitPolicyError(Problem("IP751", told, _FORMS)) from error
         real = dtype.is_floating_point or dtype.is_complex
         law = Normal(0.0, 1.0) if real else Uniform(0.0, 1.0)
         draws.fill(law.fills(values, stream))
@@ -97,10 +101,11 @@ Input = (
     | Callable[[], Any]
     | Mapping[str, Any]
     | Sequence[Any]
+    | Batch
 )  # fmt: skip
 
 
-def batch_of(source: Input | Batch, model: nn.Module, seed: int = 0) -> Batch:
+def batch_of(source: Input, model: nn.Module, seed: int = 0) -> Batch:
     """Make a batch of shapes, tensors, or a callable that gives them; a batch stays as it is."""
     if isinstance(source, Batch):
         return source
@@ -118,6 +123,8 @@ def batch_of(source: Input | Batch, model: nn.Module, seed: int = 0) -> Batch:
             raise InitPolicyError(
                 Problem("IP751", f"the input cannot be made: {told}", "it is called with nothing")
             ) from error
+        if isinstance(given, Batch):
+            return given
         if isinstance(given, tuple | list):
             return Batch(tuple(cast("Sequence[Any]", given)))
     if isinstance(given, torch.Tensor):
@@ -127,6 +134,9 @@ def batch_of(source: Input | Batch, model: nn.Module, seed: int = 0) -> Batch:
         return Batch((), {key: _value(value, model, seed, 0) for key, value in named.items()})
     if isinstance(given, str) or _is_shape(given):
         given = [given]
+    if not isinstance(given, Sequence):
+        told = f"the input cannot be of type {type(given).__name__}"
+        raise InitPolicyError(Problem("IP751", told, _FORMS))
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for name, value in _values(given, model, seed):

@@ -141,7 +141,7 @@ def apply(
     with reporting(output) as cases:
         attempts = inputs.Attempts([])
         file = attempts.of(saving.check, out) if out is not None else None
-        built, decided = _decided(model, policy, plan, seed, var, kwarg, attempts)
+        built, decided = _decided(model, policy, plan, seed, var, kwarg, data, attempts)
         cases += findings.of_plan(decided)
         if draws is Draws.torch:
             import torch
@@ -176,6 +176,7 @@ def _decided(
     seed: int | None,
     var: list[str] | None,
     kwarg: list[str] | None,
+    data: list[str] | None,
     attempts: inputs.Attempts,
 ) -> tuple[Any, Plan]:
     """The model on the CPU, and the plan for it: from a policy or from a file."""
@@ -190,7 +191,7 @@ def _decided(
     if file is None:
         assert policy is not None
         read = inputs.read(model, policy, kwarg or [], var or [], device="cpu", attempts=attempts)
-        return read.model, read.plan(seed)
+        return read.model, read.plan(seed, data)
     if seed is not None or var:
         attempts.problems.append(
             Problem(

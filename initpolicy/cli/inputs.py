@@ -50,7 +50,7 @@ class Inputs:
     def plan(self, seed: int | None, input: Sequence[str] | None = None) -> Plan:
         """The plan of the policy for the model, which may be run once on an input."""
         return initpolicy.plan(
-            self.model, self.policy, seed=seed, vars=self.variables, input=batch_named(input)
+            self.model, self.policy, seed=seed, vars=self.variables, input=batch(input)
         )
 
 
@@ -91,13 +91,8 @@ def build(spec: str, kwargs: Sequence[str], device: Literal["meta", "cpu"]) -> n
             raise InitPolicyError(Problem("IP401", error.message, error.hint)) from error
 
 
-def batch(given: Sequence[str] | None) -> list[str] | str | None:
-    """What `--data` or `--input` names: one thing, or the arguments of a model in order."""
-    return given[0] if given and len(given) == 1 else list(given) if given else None
-
-
-def batch_named(given: Sequence[str] | None) -> str | Sequence[str] | None:
-    """The input of a command line: that of the only argument, or those of several."""
+def batch(given: Sequence[str] | None) -> str | Sequence[str] | None:
+    """What `--data` or `--input` names: the only argument of a model, or several in order."""
     return given[0] if given and len(given) == 1 else given or None
 
 

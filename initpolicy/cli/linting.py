@@ -46,7 +46,7 @@ def lint(
                 read.policy,
                 seed=seed,
                 vars=read.variables,
-                input=inputs.batch_named(input),
+                input=inputs.batch(input),
             )
         cases.append(findings.of_problems(policy, [found.problem for found in advice.findings]))
         if output is Output.json:

@@ -68,7 +68,7 @@ def lock(
         file = Path(out if out is not None else f"{Path(policy).stem}.lock")
         before = lockfile.read(file) if check else _present(file)
         read = inputs.read(model, policy, kwarg or [], var or [], device="meta")
-        plan = told(read.plan(seed), read.model, inputs.batch(data))
+        plan = told(read.plan(seed, data), read.model, inputs.batch(data))
         if check and before is not None:
             digests = before.digests == "values"
         after = _drawn(plan, digests)

@@ -62,8 +62,8 @@ Data = Annotated[
     list[str] | None,
     typer.Option(
         metavar="BATCH",
-        help="a batch for the policy's [[calibrate]] steps, such as file.py:function; several "
-        "times for several arguments",
+        help="a batch for the policy's [[calibrate]] steps, and for finding what follows a layer, "
+        "such as file.py:function; several times for several arguments",
     ),
 ]
 Example = Annotated[

@@ -99,7 +99,7 @@ def _made(
     from initpolicy.model import read as read_model
     from initpolicy.report.page import Report
 
-    batch = inputs.batch_named(input)
+    batch = inputs.batch(input)
     read, plan, uncovered = _lenient(read, seed, input)
     advice = initpolicy.lint(read.model, read.policy, seed=seed, vars=read.variables, input=batch)
     probe = None

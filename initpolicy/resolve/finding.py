@@ -29,7 +29,10 @@ class Finder:
     """Finds gains in one model."""
 
     def __init__(
-        self, inventory: Inventory, law_of: Callable[[Slot], Law | None], input: Input | None
+        self,
+        inventory: Inventory,
+        law_of: Callable[[Slot], Law | None],
+        input: Input | None,
     ) -> None:
         self._inventory = inventory
         self._law_of = law_of

@@ -108,7 +108,10 @@ class Gains:
     """
 
     def __init__(
-        self, inventory: Inventory, law_of: Callable[[Slot], Law | None], input: Input | None
+        self,
+        inventory: Inventory,
+        law_of: Callable[[Slot], Law | None],
+        input: Input | None,
     ) -> None:
         self._given = inventory, law_of, input
         self._known: dict[int, Gain | GainError] = {}

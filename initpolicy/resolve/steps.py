@@ -85,21 +85,26 @@ class _Tensors:
     def __init__(self, inventory: Inventory) -> None:
         self._by_site: dict[tuple[int, str], str] = {}
         self._by_id: dict[int, str] = {}
-        self._related: dict[str, set[str]] = {}  # what is computed, and from what
+        self._sources: dict[str, list[str]] = {}  # of what is computed, what it is computed from
+        self._results: dict[str, list[str]] = {}  # of that, what is computed from it
+        by_name = inventory.by_name
         for slot in inventory.slots:
             for site in slot.sites:
                 self._by_site[id(site.module), site.local_name] = slot.name
                 if site.part_of:
-                    self._related.setdefault(site.part_of, set()).add(slot.name)
-                    self._related.setdefault(slot.name, set()).add(site.part_of)
+                    result = by_name[site.part_of].name if site.part_of in by_name else site.part_of
+                    self._sources.setdefault(result, []).append(slot.name)
+                    self._results.setdefault(slot.name, []).append(result)
             for tensor in slot.tensors:
                 self._by_id.setdefault(id(tensor), slot.name)
 
     def names(self, module: nn.Module, local_name: str) -> Iterator[str]:
-        """The name of a tensor, of what it is computed from, and of what is computed from it."""
+        """The name of a tensor, of what it is computed from, and of all computed from these."""
         name = self._by_site.get((id(module), local_name))
         if name is None:
             name = self._by_id.get(id(attrgetter(local_name)(module)))
         if name is not None:
-            yield name
-            yield from sorted(self._related.get(name, ()))
+            written = [name, *self._sources.get(name, ())]
+            yield from written
+            for one in written:
+                yield from self._results.get(one, ())
