@@ -7,7 +7,7 @@ import json
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -127,7 +127,7 @@ def calibrate(
 
 
 def data_digest(batch: Batch) -> str:
-    """One hash of all that a batch holds: tensors and arrays by value, anything else by its text."""
+    """One hash of all that a batch holds: tensors and arrays by value, all else by its text."""
     leaves, structure = pytree.tree_flatten((batch.args, batch.kwargs))
     texts = [str(structure), *(_text(leaf) for leaf in leaves if not isinstance(leaf, Tensor))]
     told = torch.tensor(list(json.dumps(texts).encode()), dtype=torch.uint8)
@@ -137,9 +137,12 @@ def data_digest(batch: Batch) -> str:
 
 def _text(leaf: object) -> str:
     """What stands for something else than a tensor; the text of a large array leaves values out."""
-    if isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject:
-        return f"{leaf.dtype} {leaf.shape} {hashlib.blake2b(leaf.tobytes()).hexdigest()}"
-    return repr(leaf)
+    if not isinstance(leaf, np.ndarray):
+        return repr(leaf)
+    array = cast("np.ndarray[Any, Any]", leaf)
+    if array.dtype.hasobject:
+        return repr(array.tolist())
+    return f"{array.dtype} {array.shape} {hashlib.blake2b(array.tobytes()).hexdigest()}"
 
 
 def bytes_of(steps: Iterable[Step], plan: Plan) -> int:

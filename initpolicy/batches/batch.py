@@ -139,7 +139,7 @@ def batch_of(source: Input, model: nn.Module, seed: int = 0) -> Batch:
         raise InitPolicyError(Problem("IP751", told, _FORMS))
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
-    for name, value in _values(given, model, seed):
+    for name, value in _values(cast("Sequence[Any]", given), model, seed):
         if name:
             kwargs[name] = value
         else:

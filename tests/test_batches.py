@@ -1,0 +1,50 @@
+"""What a model is called with: what is no batch says so, and a digest tells batches apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from initpolicy import InitPolicyError
+from initpolicy.application.calibrating import data_digest
+from initpolicy.batches import Batch, batch_of
+
+MODEL = nn.Linear(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (5, "the input cannot be of type int"),
+        (None, "the input cannot be of type NoneType"),
+        (lambda: None, "the input cannot be of type NoneType"),
+        ((-1, 3), "there is no room for a tensor of shape [-1, 3]"),
+        (f"{2**70},3", f"there is no room for a tensor of shape [{2**70}, 3]"),
+        (["4,3", (-2, 3)], "there is no room for a tensor of shape [-2, 3]"),
+    ],
+)
+def test_what_is_no_batch(source, told) -> None:
+    with pytest.raises(InitPolicyError) as caught:
+        batch_of(source, MODEL)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.message) == ("IP751", told)
+
+
+def test_a_callable_may_give_a_batch() -> None:
+    batch = Batch((torch.ones(2, 3),), {"scale": 2})
+    assert batch_of(lambda: batch, MODEL) is batch
+
+
+@given(st.integers(0, 4999), st.sampled_from(["float32", "float64", "int64", "uint8", "bool"]))
+def test_a_digest_sees_every_value_of_an_array(place: int, kind: str) -> None:
+    array = np.zeros(5000, kind)
+    other = array.copy()
+    other[place] = 1
+    digests = [data_digest(Batch((one,))) for one in (array, other, array.copy())]
+    assert digests[0] == digests[2] != digests[1]
+    assert data_digest(Batch((array.reshape(50, 100),))) != digests[0]
+    assert data_digest(Batch((np.zeros(5000, "float16"),))) != digests[0]
