@@ -1,0 +1,135 @@
+"""`[[calibrate]]` of modules and tensors with several names, or computed from one another."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+import initpolicy
+from initpolicy.plans import Plan
+from initpolicy.policy import parse
+
+DRAWS = """
+format = 1
+[[rule]]
+init.weight = { fn = "normal", std = 0.02 }
+init.bias = 0
+"""
+
+STEPS = ["lsuv", "weight_norm_data"]
+
+
+def policy(fn: str, name: str):
+    return parse(f'{DRAWS}[[calibrate]]\nfn = "{fn}"\nname = "{name}"\n', "x.toml")
+
+
+def data() -> torch.Tensor:
+    return torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Two(nn.Module):
+    """Two layers, one after the other."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.a, self.b = first, second
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(torch.tanh(self.a(x)))
+
+
+def shared() -> Two:
+    layer = nn.Linear(8, 8)
+    return Two(layer, layer)
+
+
+def shared_with_weight_norm() -> Two:
+    layer = weight_norm(nn.Linear(8, 8))
+    return Two(layer, layer)
+
+
+def tied() -> Two:
+    model = Two(nn.Linear(8, 8), nn.Linear(8, 8))
+    model.b.weight = model.a.weight
+    return model
+
+
+def tied_originals(*names: str) -> Two:
+    model = Two(weight_norm(nn.Linear(8, 8)), weight_norm(nn.Linear(8, 8)))
+    for name in names:
+        own = model.a.parametrizations.weight
+        setattr(model.b.parametrizations.weight, name, getattr(own, name))
+    return model
+
+
+MODELS = {
+    "a module": shared,
+    "a module with weight norm": shared_with_weight_norm,
+    "a weight": tied,
+    "what weights are computed from": lambda: tied_originals("original0", "original1"),
+}
+
+
+@pytest.mark.parametrize("fn", STEPS)
+@pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
+def test_what_is_changed_under_any_name_is_in_the_step(build, fn: str) -> None:
+    drawn, model = build(), build()
+    initpolicy.apply(drawn, parse(DRAWS, "x.toml"))
+    plan = initpolicy.apply(model, policy(fn, "a"), data=data())
+    (step,) = plan.steps
+    assert all(plan[name].name == name for name in step.tensors)
+    assert len(set(step.tensors)) == len(step.tensors)
+    drawn_values = {name: getattr_path(drawn, name) for name in plan.by_name}
+    changed = {
+        plan[name].name
+        for name, before in drawn_values.items()
+        if not torch.equal(before, getattr_path(model, name))
+        and plan[name].law is not None  # others are left as they were built
+    }
+    assert changed
+    assert changed <= set(step.tensors)
+    assert initpolicy.verify(model, plan).ok
+    assert initpolicy.verify(model, plan, exact=False).ok
+    assert Plan.from_json(json.dumps(plan.to_json())) == plan
+
+
+def getattr_path(model: nn.Module, name: str) -> torch.Tensor:
+    for part in name.split("."):
+        model = getattr(model, part)
+    return model.detach().clone()
+
+
+@pytest.mark.parametrize("fn", STEPS)
+@pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
+def test_with_the_data_all_names_are_verified(build, fn: str) -> None:
+    model = build()
+    plan = initpolicy.apply(model, policy(fn, "a"), data=data())
+    verdict = initpolicy.verify(model, plan, data=data())
+    assert verdict.ok, str(verdict)
+    with torch.no_grad():
+        for tensor in model.parameters():
+            tensor.mul_(1.5)
+    assert not initpolicy.verify(model, plan, data=data()).ok
+
+
+@pytest.mark.parametrize("name", ["original0", "original1"])
+def test_a_part_of_another_weight_alone(name: str) -> None:
+    """The weight of `b` is not what was drawn, once half of what it is computed from is changed."""
+    step = initpolicy.plan(tied_originals(name), policy("lsuv", "a")).steps[0]
+    assert step.tensors == (
+        "a.weight",
+        "a.parametrizations.weight.original0",
+        "a.parametrizations.weight.original1",
+        "b.weight",
+    )
+
+
+def test_results_name_layers_as_the_step_does() -> None:
+    (step,) = initpolicy.apply(shared(), policy("lsuv", "**"), data=data()).steps
+    assert step.layers == ("a",)
+    (told,) = step.results
+    assert told.startswith("a: ")
