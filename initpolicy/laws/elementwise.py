@@ -112,8 +112,8 @@ class Constant(Law):
             super().write_each(tensors)
             return
         torch._foreach_zero_(tensors)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
-        if value:
-            torch._foreach_add_(tensors, 1)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
+        if value:  # not by adding, which would come to 2 where tensors share memory
+            torch._foreach_clamp_min_(tensors, 1)  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
 
     def write_part(self, part: Part, stream: field.Stream) -> None:
         """Fill the part with the value."""

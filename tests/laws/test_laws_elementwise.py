@@ -447,3 +447,11 @@ def test_many_tensors_get_what_each_would_get_alone(mode, value, dtypes, strided
     for one, other in zip(many, alone, strict=True):
         assert one.dtype == other.dtype
         assert one.contiguous().view(torch.uint8).equal(other.contiguous().view(torch.uint8))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_tensors_that_share_memory_get_the_constant_once(value):
+    memory = torch.full((10,), 7.0)
+    with torch.no_grad():
+        Constant(value).write_each([memory[:6], memory[4:]])
+    assert memory.tolist() == [value] * 10
