@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 import initpolicy
+from initpolicy import InitPolicyError
 from initpolicy.plans import Plan
 from initpolicy.policy import parse
 
@@ -133,3 +135,71 @@ def test_results_name_layers_as_the_step_does() -> None:
     assert step.layers == ("a",)
     (told,) = step.results
     assert told.startswith("a: ")
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_model_that_was_run_is_verified_with_the_data() -> None:
+    """The older weight norm keeps what it computed, with its graph, which torch does not copy."""
+    model = Two(nn.utils.weight_norm(nn.Linear(8, 8)), nn.Linear(8, 8))
+    plan = initpolicy.apply(model, policy("weight_norm_data", "a"), data=data())
+    model(data())
+    graph = model.a.weight.grad_fn
+    verdict = initpolicy.verify(model, plan, data=data())
+    assert verdict.ok, str(verdict)
+    assert model.a.weight.grad_fn is graph
+    with torch.no_grad():
+        model.a.weight_g.mul_(1.5)
+    model(data())
+    assert not initpolicy.verify(model, plan, data=data()).ok
+
+
+def test_a_model_that_cannot_be_copied_says_so() -> None:
+    model = tied()
+    plan = initpolicy.apply(model, policy("lsuv", "a"), data=data())
+    model.lock = threading.Lock()
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.verify(model, plan, data=data())
+    assert str(caught.value) == (
+        "IP601 a copy of the model is to be calibrated, and it cannot be copied: cannot pickle "
+        "'_thread.lock' object; leave out `data`; what the steps changed is then not judged"
+    )
+
+
+def test_a_model_made_in_inference_mode_is_refused_before_anything_is_written() -> None:
+    with torch.inference_mode():
+        model = tied()
+    before = [tensor.clone() for tensor in model.parameters()]
+    with pytest.raises(InitPolicyError, match=r"IP775 step lsuv, .*made in inference mode"):
+        initpolicy.apply(model, policy("lsuv", "a"), data=data())
+    assert all(map(torch.equal, model.parameters(), before))
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_apply_and_verify_are_called_in_any_mode_of_autograd(mode) -> None:
+    model, other = tied_originals(), tied_originals()
+    initpolicy.apply(other, policy("weight_norm_data", "a"), data=data())
+    with mode():
+        plan = initpolicy.apply(model, policy("weight_norm_data", "a"), data=data())
+        assert initpolicy.verify(model, plan, data=data()).ok
+    assert torch.equal(model.a.weight, other.a.weight)
+
+
+class Mixed(Two):
+    """Calculates in bfloat16."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(x)
+
+
+@pytest.mark.parametrize("fn", STEPS)
+@pytest.mark.parametrize("kind", [Two, Mixed])
+def test_weights_that_autocast_has_converted_are_converted_again(kind, fn: str) -> None:
+    model = kind(nn.Linear(8, 64), nn.Linear(64, 8))
+    with torch.autocast("cpu", torch.bfloat16):
+        initpolicy.apply(model, policy(fn, "*"), data=data())
+        assert torch.is_autocast_cache_enabled()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        outputs = model.a(data()), model(data())
+    for output in outputs:
+        assert abs(output.float().var(correction=0).item() - 1) < 0.1

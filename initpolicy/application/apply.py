@@ -87,10 +87,23 @@ def calibrated_values(
 
     Raises `InitPolicyError` as `apply` does.
     """
-    twin = copy.deepcopy(model)
-    apply(twin, read, lambda inventory: plan, device="cpu", data=data)
+    with torch.inference_mode(False):  # in which tensors are made that no step may change
+        twin = _copied(model)
+        apply(twin, read, lambda inventory: plan, device="cpu", data=data)
     slots = read(twin).by_name
     return {name: slots[name].values().detach() for name in plan.calibrated}
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A copy of a model; what its modules computed in earlier passes is copied without a graph."""
+    held = (value for module in model.modules() for value in vars(module).values())
+    computed = [one for one in held if isinstance(one, torch.Tensor) and not one.is_leaf]
+    try:
+        return copy.deepcopy(model, {id(one): one.detach().clone() for one in computed})
+    except Exception as error:  # whatever a module holds that cannot be copied
+        told = f"a copy of the model is to be calibrated, and it cannot be copied: {error}"
+        hint = "leave out `data`; what the steps changed is then not judged"
+        raise InitPolicyError(Problem("IP601", told, hint)) from error
 
 
 def _device(device: str | torch.device | None) -> torch.device | None:

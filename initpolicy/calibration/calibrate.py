@@ -300,7 +300,7 @@ def _choose(model: nn.Module, layers: Sequence[str], inventory: Inventory) -> li
 
 
 def _check_memory(model: nn.Module) -> None:
-    """Refuse what is shared out between processes, and what has no values."""
+    """Refuse what is shared out between processes, has no values, or cannot be changed."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     sharded = [name for name, one in tensors if may_be_sharded() and is_sharded(one)]
     meta = [name for name, one in tensors if one.is_meta]
@@ -311,6 +311,11 @@ def _check_memory(model: nn.Module) -> None:
             "calibrate the model in one process, and load its values into the sharded one",
         ),
         (meta, "on the meta device, where tensors have no values", "give it memory first"),
+        (
+            [name for name, one in tensors if one.is_inference()],
+            "made in inference mode, and cannot be changed step by step",
+            "build the model outside `torch.inference_mode()`",
+        ),
     ):
         if names:
             raise CalibrationError(f"{listed(names, 3)} is {what}", hint=hint, code="IP775")

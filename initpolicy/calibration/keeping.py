@@ -43,6 +43,7 @@ def as_in_training(model: nn.Module, seed: int) -> Generator[None]:
         stack.enter_context(left_alone(model))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
+        stack.enter_context(_nothing_cached())
         if "torch._dynamo" in sys.modules:  # else nothing is compiled
             stack.enter_context(cast("Any", torch.compiler).set_stance("force_eager"))
         _seed(seed)
@@ -51,6 +52,18 @@ def as_in_training(model: nn.Module, seed: int) -> Generator[None]:
             if any(word in type(module).__name__ for word in _DROPPING):
                 module.training = False
         yield
+
+
+@contextmanager
+def _nothing_cached() -> Generator[None]:
+    """Let autocast convert a weight whenever it is used, and not what it was before a step."""
+    cached = torch.is_autocast_cache_enabled()
+    torch.clear_autocast_cache()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(cached)
 
 
 @contextmanager
