@@ -34,6 +34,26 @@ def test_what_is_no_batch(source, told) -> None:
     assert (problem.code, problem.message) == ("IP751", told)
 
 
+def test_a_function_gives_all_arguments() -> None:
+    with pytest.raises(InitPolicyError) as caught:
+        batch_of(["4,3", "data.py:images"], MODEL)
+    (problem,) = caught.value.problems
+    assert problem.message == "there is no input 'data.py:images'"
+    assert problem.hint == (
+        "a function gives all arguments at once: name it alone, and return a tuple or a mapping"
+    )
+
+
+def test_data_without_values_have_no_digest() -> None:
+    with pytest.raises(InitPolicyError) as caught:
+        data_digest(Batch((torch.ones(2, 3), torch.ones(2, device="meta"))))
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.message) == (
+        "IP751",
+        "the data are on the meta device: no values",
+    )
+
+
 def test_a_callable_may_give_a_batch() -> None:
     batch = Batch((torch.ones(2, 3),), {"scale": 2})
     assert batch_of(lambda: batch, MODEL) is batch

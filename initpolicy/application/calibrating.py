@@ -132,6 +132,9 @@ def data_digest(batch: Batch) -> str:
     texts = [str(structure), *(_text(leaf) for leaf in leaves if not isinstance(leaf, Tensor))]
     told = torch.tensor(list(json.dumps(texts).encode()), dtype=torch.uint8)
     tensors = {str(place): leaf for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)}
+    if any(leaf.is_meta for leaf in tensors.values()):
+        hint = "move them to the device of the model when they are made"
+        raise InitPolicyError(Problem("IP751", "the data are on the meta device: no values", hint))
     return digests.combined(digests.of_tensors({**tensors, "rest": told}))
 
 

@@ -17,7 +17,10 @@ from initpolicy.model.load import load_attribute
 from initpolicy.problems import InitPolicyError, Problem
 
 _FORMS = "write a shape such as 8,3,224,224 or 8,128:int64, or file.py:function"
+_ALONE = "a function gives all arguments at once: name it alone, and return a tuple or a mapping"
+_KINDS = "give a tensor, a tuple or a mapping of them, a shape, or a callable that returns such"
 _SHAPE = re.compile(r"(?:([A-Za-z_]\w*)=)?(\d+(?:,\d+)*)(?::(\w+)(?::(\d+))?)?")
+_FUNCTION = re.compile(r".+\.\w+:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Shape:
         """Read a shape as it is written on the command line."""
         found = _SHAPE.fullmatch(text.strip())
         if found is None:
-            raise InitPolicyError(Problem("IP751", f"there is no input {text!r}", _FORMS))
+            hint = _ALONE if _FUNCTION.fullmatch(text.strip()) else _FORMS
+            raise InitPolicyError(Problem("IP751", f"there is no input {text!r}", hint))
         name, sizes, kind, ids = found.groups()
         dtype = None if kind is None else getattr(torch, kind, None)
         if kind is not None and not isinstance(dtype, torch.dtype):
@@ -136,7 +140,7 @@ def batch_of(source: Input, model: nn.Module, seed: int = 0) -> Batch:
         given = [given]
     if not isinstance(given, Sequence):
         told = f"the input cannot be of type {type(given).__name__}"
-        raise InitPolicyError(Problem("IP751", told, _FORMS))
+        raise InitPolicyError(Problem("IP751", told, _KINDS))
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for name, value in _values(cast("Sequence[Any]", given), model, seed):

@@ -61,6 +61,8 @@ class Advice:
     """How many tensors were found that their rules allow."""
     traced: bool
     """Whether the flow through the whole model is known, or that of its containers alone."""
+    reason: str = ""
+    """Why the model could not be run on the input that was given; empty if it was."""
 
     @property
     def ok(self) -> bool:
@@ -76,6 +78,8 @@ class Advice:
         what = f"{number} finding{'' if number == 1 else 's'}" if number else "nothing found"
         allowed = f", {self.allowed} allowed by their rules" if self.allowed else ""
         seen = "" if self.traced else "; of what follows a layer, only its containers tell"
+        if self.reason:
+            seen += f", since the model cannot be run on the input ({self.reason})"
         yield f"{self.policy}: {what}{allowed}{seen}"
         for found in self.findings:
             yield f"  {found}"
@@ -88,5 +92,6 @@ class Advice:
             "policy": self.policy,
             "allowed": self.allowed,
             "traced": self.traced,
+            "reason": self.reason,
             "findings": [found.to_json() for found in self.findings],
         }

@@ -71,4 +71,5 @@ def lint(policy: Policy, plan: Plan, inventory: Inventory, input: Input | None =
         for (code, winner), told in found.items()
     ]
     findings.sort(key=lambda one: (one.rule.location, one.code))
-    return Advice(plan.title or plan.policy, tuple(findings), allowed, flow.traced)
+    reason = "" if input is None or flow.traced else flow.reason
+    return Advice(plan.title or plan.policy, tuple(findings), allowed, flow.traced, reason)

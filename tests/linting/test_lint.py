@@ -248,6 +248,20 @@ def test_an_input_shows_what_a_trace_does_not() -> None:
     assert [(one.code, one.names) for one in advice.findings] == [("IP704", ("first.weight",))]
 
 
+def test_an_input_that_does_not_fit_is_told_of() -> None:
+    Path("net.toml").write_text(XAVIER)
+    with pytest.raises(RuntimeError) as raised:
+        Choosing()(torch.zeros(4, 7))
+    advice = initpolicy.lint(Choosing(), "net.toml", input=(4, 7))
+    assert (advice.ok, advice.traced) == (True, False)
+    assert advice.reason == f"RuntimeError: {raised.value}"
+    assert str(advice) == (
+        "net.toml: nothing found; of what follows a layer, only its containers tell, "
+        f"since the model cannot be run on the input ({advice.reason})"
+    )
+    assert not initpolicy.lint(Choosing(), "net.toml").reason
+
+
 def test_the_command_takes_an_input() -> None:
     Path("net.toml").write_text(XAVIER)
     Path("net.py").write_text(
