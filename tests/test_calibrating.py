@@ -152,7 +152,7 @@ def test_wrapped_models_have_the_same_names_and_values() -> None:
 def test_without_data_nothing_is_written() -> None:
     assert said(chain(), policy()) == (
         "x.toml:8: IP311 the step lsuv(tolerance=0.01) needs data; give it a batch, "
-        "`initpolicy.apply(model, policy, data=...)`"
+        "with `data=` or `--data file.py:function`"
     )
     meta = chain("meta")
     with pytest.raises(InitPolicyError, match="IP311"):

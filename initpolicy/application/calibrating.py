@@ -32,7 +32,7 @@ def check_steps(
     if not plan.steps:
         return None
     if data is None:
-        raise no_data(plan, "give it a batch, `initpolicy.apply(model, policy, data=...)`")
+        raise no_data(plan, "give it a batch, with `data=` or `--data file.py:function`")
     shared = [slot.name for slot in inventory.slots if any(map(is_sharded, slot.tensors))]
     if shared:
         raise InitPolicyError(

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from initpolicy.plans import Decision, Plan
 
 _NUMBER = re.compile(r"(?<![A-Za-z0-9_.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![A-Za-z0-9_])")
+_PART = re.compile(r"(.*?)(?:parametrizations\.(\w+)\.original\d*|(\w+)_[gv])")
+"""What torch calls the parameters from which it computes another one."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,26 @@ def shares(plan: Plan) -> list[Share]:
 
 
 def leftovers(plan: Plan) -> list[Leftover]:
-    """What was left as it is, and why."""
+    """What was left as it is, and why.
+
+    What gets its values through a tensor that is computed from it is not left.
+    """
     groups: dict[tuple[str, str, str | None], list[Decision]] = {}
     for decision in plan:
-        if not decision.gives_values:
+        if not decision.gives_values and not _is_set_through_another(decision, plan):
             rule = decision.winner and decision.winner.rule
             key = (decision.kind, decision.module_type, rule)
             groups.setdefault(key, []).append(decision)
     return [Leftover(*key, tuple(found)) for key, found in groups.items()]
+
+
+def _is_set_through_another(decision: Decision, plan: Plan) -> bool:
+    found = _PART.fullmatch(decision.name)
+    if found is None or decision.winner is not None or decision.kind != "parameter":
+        return False
+    whole = plan.by_name.get(found[1] + (found[2] or found[3]))
+    # Of parameters only those that are computed are not in checkpoints.
+    return whole is not None and whole.gives_values and not whole.persistent
 
 
 def _local_names(decisions: Iterable[Decision]) -> tuple[str, ...]:

@@ -71,11 +71,13 @@ class Finder:
         if error.kind in ("gate", "inside"):
             return GainError("IP233" if error.kind == "gate" else "IP232", error.message)
         if not self.flow.traced:
-            reason = f"the model cannot be traced ({self.flow.reason})"
+            how, what = "traced", "an input, as in `--input 8,3,224,224`"
+            if self._input is not None:
+                how, what = "run on the input", "one that it takes"
             return GainError(
                 "IP231",
-                f"what follows {kind} is not known: {reason}",
-                f"give an input, as in `--input 8,3,224,224`, or {INSTEAD}",
+                f"what follows {kind} is not known: the model cannot be {how} ({self.flow.reason})",
+                f"give {what}, or {INSTEAD}",
             )
         return GainError("IP232" if error.kind == "unseen" else "IP235", error.message)
 

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
+from torch.nn import utils
+from torch.nn.utils import parametrizations
 
+import initpolicy
 from initpolicy.laws import Constant, Normal, Uniform
 from initpolicy.plans import Choice, Decision, Plan
 from initpolicy.problems import Location
@@ -62,6 +67,20 @@ def test_what_is_left_is_grouped_by_its_reason() -> None:
         ("parameter", ("bias",), "no rule covers them"),
         ("buffer", ("count",), "no rule covers it"),
     ]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("wrap", [parametrizations.weight_norm, utils.weight_norm])
+@pytest.mark.parametrize("rule", ['init.weight = { fn = "normal", std = 3 }', "init.bias = 5"])
+def test_what_is_left_is_what_does_not_change(wrap, rule, tmp_path) -> None:
+    model = wrap(nn.Linear(3, 4))
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    file = tmp_path / "x.toml"
+    file.write_text(f'format = 1\nuncovered = "keep"\n[[rule]]\n{rule}\n')
+    found = leftovers(initpolicy.apply(model, file))
+    same = {name for name, value in model.named_parameters() if torch.equal(value, before[name])}
+    left = {one.name for group in found for one in group.decisions if one.kind == "parameter"}
+    assert left - {"weight"} == same
 
 
 @pytest.mark.parametrize(
