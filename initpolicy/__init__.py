@@ -128,7 +128,8 @@ def apply(
 
     `policy` may be a plan, which is then carried out as it is. `threads` is how many may draw, and
     `progress` is called with the number of bytes just written. Raises `InitPolicyError` with every
-    problem that was found, and then no tensor has changed.
+    problem that was found, and then no tensor has changed; only a step that the data make fail
+    comes after the draws, and leaves these and what the steps before it did.
 
     >>> import torch
     >>> model = torch.nn.Linear(784, 10, device="meta")

@@ -203,3 +203,27 @@ def test_weights_that_autocast_has_converted_are_converted_again(kind, fn: str) 
         outputs = model.a(data()), model(data())
     for output in outputs:
         assert abs(output.float().var(correction=0).item() - 1) < 0.1
+
+
+def test_a_step_that_fails_leaves_the_steps_before_it() -> None:
+    """The second step finds the outputs of `b` constant: they do not depend on `a`."""
+    text = """
+format = 1
+[[rule]]
+init."*" = 0
+[[rule]]
+name = "a"
+init.weight = "orthogonal"
+[[calibrate]]
+fn = "lsuv"
+name = "a"
+[[calibrate]]
+fn = "lsuv"
+name = "b"
+"""
+    one, two = (Two(nn.Linear(8, 8), nn.Linear(8, 8)) for _ in range(2))
+    first, _, _ = text.rpartition("[[calibrate]]")
+    initpolicy.apply(one, parse(first, "x.toml"), data=data())
+    with pytest.raises(InitPolicyError, match="IP774 step lsuv, name b"):
+        initpolicy.apply(two, parse(text, "x.toml"), data=data())
+    assert initpolicy.digest(one) == initpolicy.digest(two)

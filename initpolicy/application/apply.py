@@ -45,7 +45,8 @@ def apply(
 
     Tensors on the meta device get memory on `device`. `data` is for the steps of the plan. Raises
     `InitPolicyError`, with no tensor changed, if anything speaks against it; of a model that is
-    shared out, in every process.
+    shared out, in every process. A step that the data make fail leaves the draws, and the steps
+    before it.
     """
     reshard(model)
     with agreement(model) as agreed, uncollected():
