@@ -240,6 +240,8 @@ def test_a_step_must_find_a_layer() -> None:
         "x.toml:8: IP221 step type Conv2d: lsuv finds no layer: no module matches all of its "
         "selectors; mend its selectors, or write `optional = true` in it"
     )
+    with pytest.raises(InitPolicyError, match=r"its selectors; did you mean `Linear`\? mend its"):
+        planned('type = "Linaer"')
     with pytest.raises(InitPolicyError) as caught:
         planned('type = "Tanh"')
     assert "the selected modules are Tanh, and it changes none of them" in str(caught.value)

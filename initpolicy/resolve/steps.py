@@ -11,7 +11,7 @@ from initpolicy import calibration
 from initpolicy.model import Inventory, class_of
 from initpolicy.plans import Step
 from initpolicy.policy.model import Calibrate, Policy
-from initpolicy.problems import Problem, listed
+from initpolicy.problems import Problem, listed, suggest
 from initpolicy.resolve.matching import enclosed
 
 
@@ -73,10 +73,20 @@ def _no_layer(
     return Problem(
         "IP221",
         f"step {step}: {step.fn} finds no layer: {told}",
-        "mend its selectors, or write `optional = true` in it",
+        f"{_meant(step, inventory)}mend its selectors, or write `optional = true` in it",
         step.location,
         "warning" if inventory.is_part else "error",
     )
+
+
+def _meant(step: Calibrate, inventory: Inventory) -> str:
+    """The class that may have been meant, if there is none of that name."""
+    classes = dict.fromkeys(class_of(entry.module) for entry in inventory.modules)
+    if step.type is None or any(map(step.type.match, classes)):
+        return ""
+    names = [one.__name__ for one in classes]
+    near = [hit for text in step.type.texts for hit in suggest(text, names, n=1)]
+    return f"did you mean `{near[0]}`? " if near else ""
 
 
 class _Tensors:
