@@ -301,7 +301,7 @@ def test_verification_does_not_judge_what_data_made() -> None:
         assert verdict.ok
         left = {one.name: one.reason for one in verdict.tensors if one.how == "not judged"}
         assert left == dict.fromkeys(
-            plan.steps[0].tensors, "not judged, because lsuv makes its values of data"
+            plan.steps[0].tensors, "not judged, because its values are made of data by lsuv"
         )
     with torch.no_grad():
         model[0].bias[3] = 1

@@ -132,7 +132,7 @@ def _kept(decision: Decision) -> Judged:
 
 def _calibrated(decision: Decision, plan: Plan) -> Judged:
     steps = " and ".join(dict.fromkeys(plan.calibrated[decision.name]))
-    reason = f"not judged, because {steps} makes its values of data"
+    reason = f"not judged, because its values are made of data by {steps}"
     return Judged(decision.name, "not judged", reason)
 
 
