@@ -84,6 +84,11 @@ class Decision:
         return prod(self.shape)
 
     @property
+    def nbytes(self) -> int:
+        """The number of bytes of the whole tensor."""
+        return self.numel * cast("torch.dtype", getattr(torch, self.dtype)).itemsize
+
+    @property
     def gives_values(self) -> bool:
         """Whether the tensor gets values, and is not left as it is."""
         return self.law is not None or bool(self.recompute)

@@ -57,7 +57,7 @@ def apply(
         agreed.on(plan, inventory)
         _check_draws(draws, jobs)
         check_memory(plan, inventory, where)
-        batch = check_steps(model, plan, inventory, data)
+        plan, batch = check_steps(model, plan, inventory, data)
         _check_shards(inventory)
         rebuilt = rebuild(plan, inventory)
         computed = [job for job in jobs if job.slot.computed is not None]

@@ -24,15 +24,22 @@ from initpolicy.problems import InitPolicyError, Problem, listed
 
 def check_steps(
     model: nn.Module, plan: Plan, inventory: Inventory, data: Input | None
-) -> Batch | None:
-    """Give the batch for the steps of a plan; None if it has none.
+) -> tuple[Plan, Batch | None]:
+    """Give the plan with the digest of its data, and the batch; None if the plan has no steps.
 
     Raises `InitPolicyError` if there are no data, or if the model is shared out.
     """
     if not plan.steps:
-        return None
+        return plan, None
     if data is None:
-        raise no_data(plan, "give it a batch, with `data=` or `--data file.py:function`")
+        raise InitPolicyError(
+            Problem(
+                "IP311",
+                f"{_steps(plan)} need{'s' if len(plan.steps) == 1 else ''} data",
+                "give it a batch, with `data=` or `--data file.py:function`",
+                plan.steps[0].location,
+            )
+        )
     shared = [slot.name for slot in inventory.slots if any(map(is_sharded, slot.tensors))]
     if shared:
         raise InitPolicyError(
@@ -59,13 +66,7 @@ def check_steps(
                 plan.steps[0].location,
             )
         )
-    return batch
-
-
-def no_data(plan: Plan, hint: str) -> InitPolicyError:
-    """The error that a plan has steps, and there are no data for them."""
-    told = f"{_steps(plan)} need{'s' if len(plan.steps) == 1 else ''} data"
-    return InitPolicyError(Problem("IP311", told, hint, plan.steps[0].location))
+    return _with_digest(plan, digest), batch
 
 
 def _steps(plan: Plan) -> str:
@@ -77,7 +78,10 @@ def told(plan: Plan, model: nn.Module, data: Input | None) -> Plan:
     """The plan, with the digest of the data for its steps if they are given; `model` is not run."""
     if data is None or not plan.steps:
         return plan
-    digest = data_digest(batch_of(data, model, plan.seed))
+    return _with_digest(plan, data_digest(batch_of(data, model, plan.seed)))
+
+
+def _with_digest(plan: Plan, digest: str) -> Plan:
     return replace(plan, steps=tuple(replace(step, data=digest) for step in plan.steps))
 
 
@@ -98,17 +102,16 @@ def calibrate(
     batch: Batch | None,
     progress: Progress | None = None,
 ) -> Plan:
-    """Carry out the steps of a plan in order, and give the plan with what they did.
+    """Carry out the steps of a plan that `check_steps` gave, and give it with what they did.
 
     Raises `InitPolicyError` for one that fails; then its layers are as they were before it.
     """
     if batch is None:
         return plan
     names = _names(model, inventory)
-    digest = data_digest(batch)
     done: list[Step] = []
     for step in plan.steps:
-        share = bytes_of([step], plan) // max(1, len(step.layers))
+        share = sum(plan[name].nbytes for name in step.tensors) // max(1, len(step.layers))
         layers = _layers(step, names)
         canonical = dict(zip(layers, step.layers, strict=True))
         with _telling(step):
@@ -122,7 +125,7 @@ def calibrate(
                 progress=None if progress is None else _shares(progress, share),
             )
         results = tuple(f"{canonical[one.layer] or 'the model'}: {one.text}" for one in changed)
-        done.append(replace(step, data=digest, results=results))
+        done.append(replace(step, results=results))
     return replace(plan, steps=tuple(done))
 
 
@@ -146,15 +149,6 @@ def _text(leaf: object) -> str:
     if array.dtype.hasobject:
         return repr(array.tolist())
     return f"{array.dtype} {array.shape} {hashlib.blake2b(array.tobytes()).hexdigest()}"
-
-
-def bytes_of(steps: Iterable[Step], plan: Plan) -> int:
-    """How many bytes the tensors have that steps change, counted once for each step."""
-    return sum(
-        plan[name].numel * cast("torch.dtype", getattr(torch, plan[name].dtype)).itemsize
-        for step in steps
-        for name in step.tensors
-    )
 
 
 def _shares(progress: Progress, share: int) -> Progress:

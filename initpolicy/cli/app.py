@@ -209,14 +209,8 @@ def _decided(
 
 def _bytes(decided: Plan) -> int:
     """What progress is told of in all: tensors that are filled, and once more what steps change."""
-    import torch
-
-    sizes: dict[str, int] = {}
     changed = [decided[name] for step in decided.steps for name in step.tensors]
-    for decision in (*decided.filled, *changed):
-        if decision.dtype not in sizes:
-            sizes[decision.dtype] = getattr(torch, decision.dtype).itemsize
-    return sum(one.numel * sizes[one.dtype] for one in (*decided.filled, *changed))
+    return sum(decision.nbytes for decision in (*decided.filled, *changed))
 
 
 @app.command()
