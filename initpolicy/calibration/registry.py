@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import cast
 
 from initpolicy.calibration.autoencoder import autoencoder
 from initpolicy.calibration.errors import CalibrationError
 from initpolicy.calibration.lsuv import lsuv
-from initpolicy.calibration.step import Calibration, Done
+from initpolicy.calibration.step import Calibration
 from initpolicy.calibration.weight_norm import weight_norm_data
-from initpolicy.initializers.initializer import suggestion
+from initpolicy.initializers.initializer import InitializerError, suggestion
+from initpolicy.initializers.packages import installed, loaded
 
 GROUP = "initpolicy.calibrations"
 """The entry-point group under which a package names functions that change a layer."""
@@ -26,7 +24,7 @@ def names() -> tuple[str, ...]:
     >>> "lsuv" in names()
     True
     """
-    return tuple(sorted({*_BUILT_IN, *_installed()}))
+    return tuple(sorted({*_BUILT_IN, *installed(GROUP)}))
 
 
 @cache
@@ -44,21 +42,11 @@ def get(name: str) -> Calibration:
     function = _BUILT_IN.get(name)
     if function is not None:
         return Calibration.of(function)
-    entry = _installed().get(name)
+    entry = installed(GROUP).get(name)
     if entry is None:
         hint = suggestion(name, names()) or f"the steps are {', '.join(names())}"
         raise CalibrationError(f"there is no step `{name}`", hint=hint, code="IP771")
     try:
-        loaded = entry.load()
-    except Exception as error:  # whatever another package raises when it is imported
-        message = f"the step `{name}` cannot be loaded from {entry.value}: {error}"
-        raise CalibrationError(message, code="IP771") from error
-    if not callable(loaded):
-        message = f"the step `{name}`, {entry.value}, is no function"
-        raise CalibrationError(message, code="IP771")
-    return Calibration.of(cast("Callable[..., Done]", loaded), name)
-
-
-@cache
-def _installed() -> dict[str, EntryPoint]:
-    return {one.name: one for one in entry_points(group=GROUP)}
+        return Calibration.of(loaded("step", entry), name)
+    except InitializerError as error:
+        raise CalibrationError(error.message, hint=error.hint, code="IP771") from error

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import cast
 
 from initpolicy.initializers import (
     bases,
@@ -19,7 +16,7 @@ from initpolicy.initializers import (
     xavier,
 )
 from initpolicy.initializers.initializer import Initializer, InitializerError, suggestion
-from initpolicy.laws import Law
+from initpolicy.initializers.packages import installed, loaded
 
 GROUP = "initpolicy.initializers"
 """The entry-point group under which a package names functions from facts to laws."""
@@ -66,7 +63,7 @@ def names() -> tuple[str, ...]:
     >>> "kaiming_normal" in names()
     True
     """
-    return tuple(sorted({*_BUILT_IN, *_installed()}))
+    return tuple(sorted({*_BUILT_IN, *installed(GROUP)}))
 
 
 @cache
@@ -84,27 +81,10 @@ def get(name: str) -> Initializer:
     """
     if name in _BUILT_IN:
         return Initializer.of(_BUILT_IN[name])
-    if name in _installed():
-        return _load(name, _installed()[name])
+    if name in installed(GROUP):
+        return Initializer.of(loaded("initializer", installed(GROUP)[name]), name)
     raise InitializerError(
         f"there is no initializer `{name}`",
         hint=suggestion(name.removesuffix("_"), names())
         or f"the initializers are {', '.join(names())}",
     )
-
-
-@cache
-def _installed() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
-
-
-def _load(name: str, entry: EntryPoint) -> Initializer:
-    try:
-        function = entry.load()
-    except Exception as error:  # whatever another package raises when it is imported
-        raise InitializerError(
-            f"the initializer `{name}` cannot be loaded from {entry.value}: {error}"
-        ) from error
-    if not callable(function):
-        raise InitializerError(f"the initializer `{name}`, {entry.value}, is no function")
-    return Initializer.of(cast("Callable[..., Law]", function), name)

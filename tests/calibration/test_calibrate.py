@@ -543,7 +543,7 @@ def test_steps_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         "wild": EntryPoint("wild", "os:getcwd", registry.GROUP),
     }
     monkeypatch.setattr(EntryPoint, "load", lambda one: halve if one.name == "halve" else load(one))
-    monkeypatch.setattr(registry, "_installed", lambda: entries)
+    monkeypatch.setattr(registry, "installed", lambda group: entries)
     get.cache_clear()
     try:
         assert names() == (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initpolicy.initializers import Initializer, InitializerError, get, names, registry
+from initpolicy.initializers import Initializer, InitializerError, get, names, packages, registry
 from initpolicy.laws import Constant, Normal
 from initpolicy.model.facts import Facts
 
@@ -270,11 +270,11 @@ def installed(monkeypatch):
         asked.append(group)
         return entries
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
-    registry._installed.cache_clear()
+    monkeypatch.setattr(packages, "entry_points", entry_points)
+    packages.installed.cache_clear()
     registry.get.cache_clear()
     yield asked
-    registry._installed.cache_clear()
+    packages.installed.cache_clear()
     registry.get.cache_clear()
 
 
