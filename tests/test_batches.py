@@ -11,9 +11,10 @@ from torch import nn
 
 from initpolicy import InitPolicyError
 from initpolicy.application.calibrating import data_digest
-from initpolicy.batches import Batch, batch_of
+from initpolicy.batches import Batch, batch_of, why_not
 
 MODEL = nn.Linear(3, 2)
+TOLD = "2 x 3 float32, one int64, mask=NoneType"
 
 
 @pytest.mark.parametrize(
@@ -68,3 +69,37 @@ def test_a_digest_sees_every_value_of_an_array(place: int, kind: str) -> None:
     assert digests[0] == digests[2] != digests[1]
     assert data_digest(Batch((array.reshape(50, 100),))) != digests[0]
     assert data_digest(Batch((np.zeros(5000, "float16"),))) != digests[0]
+
+
+@pytest.mark.parametrize(
+    ("norm", "sizes"),
+    [
+        (nn.BatchNorm1d(3), (1, 3)),
+        (nn.BatchNorm2d(3), (1, 3, 1, 1)),
+        (nn.GroupNorm(3, 3), (1, 3, 1)),
+        (nn.InstanceNorm2d(3), (4, 3, 1, 1)),
+    ],
+)
+def test_a_batch_that_is_too_small_for_a_norm(norm: nn.Module, sizes: tuple[int, ...]) -> None:
+    batch = Batch((torch.ones(sizes),))
+    with pytest.raises(ValueError, match="when training") as caught:
+        norm(*batch.args)
+    assert why_not(caught.value, batch) == (
+        "a norm needs more than one value of each channel; give more examples, or larger ones"
+    )
+
+
+@pytest.mark.parametrize(
+    ("batch", "told"),
+    [
+        (Batch(), "nothing"),
+        (Batch((torch.ones(2, 3), torch.tensor(1)), {"mask": None}), TOLD),
+        (Batch((), {"x": torch.ones(4).half(), "n": 2}), "x=4 float16, n=int"),
+        (Batch(([torch.ones(2), torch.ones(3)],)), "2 float32, 3 float32"),
+    ],
+)
+def test_what_a_model_was_called_with(batch: Batch, told: str) -> None:
+    """Whatever else failed, nothing is said of norms, which the model may well have."""
+    with pytest.raises(TypeError) as caught:
+        nn.BatchNorm1d(3)(1, 2, 3)
+    assert why_not(caught.value, batch) == f"it was called with {told}"

@@ -162,7 +162,11 @@ def test_without_data_nothing_is_written() -> None:
 
 def test_data_that_do_not_fit_are_found_before_anything_is_written() -> None:
     told = said(chain(), policy(), data=batch()[:, :5])
-    assert told.startswith('x.toml:8: IP773 step lsuv(tolerance=0.01), "unit variance": the model')
+    assert told == (
+        'x.toml:8: IP773 step lsuv(tolerance=0.01), "unit variance": the model cannot be run on '
+        "the data: RuntimeError: mat1 and mat2 shapes cannot be multiplied (64x5 and 12x20); it "
+        "was called with 64 x 5 float32"
+    )
     meta = chain("meta")
     with pytest.raises(InitPolicyError, match="IP773"):
         initpolicy.apply(meta, policy(), data=batch()[:, :5], device="cpu")

@@ -19,16 +19,24 @@ from initpolicy.problems import InitPolicyError, Problem
 _FORMS = "write a shape such as 8,3,224,224 or 8,128:int64, or file.py:function"
 _ALONE = "a function gives all arguments at once: name it alone, and return a tuple or a mapping"
 _KINDS = "give a tensor, a tuple or a mapping of them, a shape, or a callable that returns such"
+_TOO_FEW = "Expected more than 1 "  # values, or spatial elements: what torch's norms say
 _SHAPE = re.compile(r"(?:([A-Za-z_]\w*)=)?(\d+(?:,\d+)*)(?::(\w+)(?::(\d+))?)?")
 _FUNCTION = re.compile(r".+\.\w+:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What the model is called with."""
+    """What the model is called with.
+
+    >>> print(Batch((torch.ones(8, 3),), {"ids": torch.tensor([1, 2])}))
+    8 x 3 float32, ids=2 int64
+    """
 
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def __str__(self) -> str:
+        return _told((self.args, self.kwargs)) or "nothing"
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,32 @@ def batch_of(source: Input, model: nn.Module, seed: int = 0) -> Batch:
         else:
             args.append(value)
     return Batch(tuple(args), kwargs)
+
+
+def why_not(error: Exception, batch: Batch) -> str:
+    """Tell more of why a model failed on a batch: what helps, or what it was called with.
+
+    >>> print(why_not(RuntimeError("no"), Batch((torch.ones(8, 3),))))
+    it was called with 8 x 3 float32
+    """
+    if str(error).startswith(_TOO_FEW):
+        return (
+            "a norm needs more than one value of each channel; give more examples, or larger ones"
+        )
+    return f"it was called with {batch}"
+
+
+def _told(given: Any) -> str:
+    """What a model is given, in few words."""
+    if isinstance(given, torch.Tensor):
+        sizes = " x ".join(map(str, given.shape))
+        return f"{sizes or 'one'} {str(given.dtype).removeprefix('torch.')}"
+    if isinstance(given, Mapping):
+        named = cast("Mapping[str, Any]", given)
+        return ", ".join(f"{key}={_told(value)}" for key, value in named.items())
+    if isinstance(given, tuple | list):
+        return ", ".join(filter(None, map(_told, cast("Sequence[Any]", given))))
+    return type(given).__name__
 
 
 def _is_shape(given: Any) -> bool:

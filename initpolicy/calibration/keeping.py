@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from initpolicy.batches import Batch
+from initpolicy.batches import Batch, why_not
 from initpolicy.calibration.errors import CalibrationError
 from initpolicy.model.load import random_state_kept
 
@@ -28,7 +28,7 @@ def call(model: nn.Module, batch: Batch) -> None:
     except Exception as error:  # whatever a user's model raises
         raise CalibrationError(
             f"the model cannot be run on the data: {type(error).__name__}: {error}",
-            hint="give a batch that it takes; batch norm needs more than one of everything",
+            hint=why_not(error, batch),
             code="IP773",
         ) from error
 

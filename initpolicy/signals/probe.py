@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from initpolicy import field
-from initpolicy.batches import Batch, Input, batch_of
+from initpolicy.batches import Batch, Input, batch_of, why_not
 from initpolicy.laws import Normal
 from initpolicy.model import is_sharded, read
 from initpolicy.model.load import random_state_kept
@@ -61,9 +61,7 @@ def probe(
         with random_state_kept():
             return batch_of(given, model)
 
-    batch = ranks.together(
-        prepare, lambda batch: f"{_shapes((batch.args, batch.kwargs))}, {options}"
-    )
+    batch = ranks.together(prepare, lambda batch: f"{batch}, {options}")
     inventory = read(model)
     modules = [(entry.name, entry.module) for entry in inventory.modules]
     names = {
@@ -122,19 +120,6 @@ def _told(plan: Plan) -> str:
     return f"{plan.policy} with seed {plan.seed}, laws {laws}"
 
 
-def _shapes(given: Any) -> str:
-    """What a batch is, in few words."""
-    if isinstance(given, torch.Tensor):
-        sizes = " x ".join(map(str, given.shape))
-        return f"{sizes or 'one'} {str(given.dtype).removeprefix('torch.')}"
-    if isinstance(given, Mapping):
-        named = cast("Mapping[str, Any]", given)
-        return ", ".join(f"{key}={_shapes(value)}" for key, value in named.items())
-    if isinstance(given, tuple | list):
-        return ", ".join(filter(None, map(_shapes, cast("Sequence[Any]", given))))
-    return type(given).__name__
-
-
 def _eagerly() -> AbstractContextManager[Any]:
     """Run what is compiled as it is written, so that its functions are seen."""
     if "torch._dynamo" not in sys.modules:  # without it, nothing is compiled
@@ -184,7 +169,7 @@ def _one_pass(
             Problem(
                 "IP752",
                 f"the model cannot be run on this input: {type(error).__name__}: {error}",
-                "give a batch that it takes; batch norm needs more than one of everything",
+                why_not(error, batch),
             )
         ) from error
     if not recorder.signals:

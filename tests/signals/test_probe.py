@@ -360,7 +360,11 @@ def test_a_probe_is_json_even_when_it_overflows(policy) -> None:
         ({"input": "4,6:int64"}, "IP751 the model has no embedding that says how many"),
         ({"input": "nowhere.py:batch"}, "IP751 nowhere.py is not a file"),
         ({"input": lambda: 1 / 0}, "IP751 the input cannot be made: ZeroDivisionError"),
-        ({"input": (4, 7)}, "IP752 the model cannot be run on this input: RuntimeError: mat1"),
+        (
+            {"input": (4, 7)},
+            "IP752 the model cannot be run on this input: RuntimeError: mat1 and mat2 shapes "
+            "cannot be multiplied (4x7 and 6x2); it was called with 4 x 7 float32",
+        ),
         ({"input": (4, 6), "draws": 0}, "IP753 there cannot be 0 draws; ask for one or more"),
         ({"input": (4, 6), "loss": "x"}, "IP753 there is no loss 'x'"),
         ({"input": (4, 6), "rate": 0}, "IP753 the rate 0 is not a positive number"),
@@ -370,6 +374,17 @@ def test_mistakes(options: dict[str, object], told: str) -> None:
     with pytest.raises(InitPolicyError) as caught:
         initpolicy.probe(nn.Linear(6, 2), "torch", **options)
     assert str(caught.value).startswith(told)
+
+
+def test_a_batch_of_one_is_too_small_for_batch_norm() -> None:
+    model = nn.Sequential(nn.Linear(6, 2), nn.BatchNorm1d(2))
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.probe(model, "torch", input=(1, 6))
+    assert str(caught.value) == (
+        "IP752 the model cannot be run on this input: ValueError: Expected more than 1 value per "
+        "channel when training, got input size torch.Size([1, 2]); a norm needs more than one "
+        "value of each channel; give more examples, or larger ones"
+    )
 
 
 def test_models_without_values_or_gradients() -> None:
