@@ -16,6 +16,7 @@ from initpolicy import field
 from initpolicy.calibration.activations import Activation, activations_of
 from initpolicy.calibration.channels import convolved
 from initpolicy.calibration.errors import CalibrationError
+from initpolicy.calibration.finite import require_finite_inputs
 from initpolicy.calibration.step import COUNT, POSITIVE, SHARE, Done, Layer, step
 from initpolicy.calibration.weight_norm import weight_and_bias_of
 from initpolicy.calibration.weights import wide
@@ -218,12 +219,7 @@ def _inputs(layer: Layer, loss: Loss) -> Tensor:
             code="IP776",
         )
     inputs = cast("Tensor", given).detach().to(wide(given.dtype))
-    if not bool(inputs.isfinite().all()):
-        raise CalibrationError(
-            f"{layer.name}: its inputs are infinite or not numbers",
-            hint="draw the layers before it from another law",
-            code="IP776",
-        )
+    require_finite_inputs(inputs, layer)
     low, high = float(inputs.min()), float(inputs.max())
     if loss == "bernoulli" and not 0 <= low <= high <= 1:
         raise CalibrationError(

@@ -130,6 +130,11 @@ class _Chosen:
     place: int = 0
     """How many layers were reached before it."""
 
+    @property
+    def told(self) -> str:
+        """What it is called where something is said of it."""
+        return self.name or "the model"
+
 
 Reached = Callable[[_Chosen, tuple[Any, ...], dict[str, Any], Any], Any]
 
@@ -182,7 +187,7 @@ def _check_sharing(one: _Chosen, before: Collection[int]) -> None:
     for name, site in one.shared:
         if id(site.module) in before:
             raise CalibrationError(
-                f"{one.name}: its {name} is also {site.name}, which is used before it, so that to "
+                f"{one.told}: its {name} is also {site.name}, which is used before it, so that to "
                 "change it would change what the layer is given",
                 hint="leave it out, or untie it first",
                 code="IP772",
@@ -228,7 +233,7 @@ class _Work:
                 self.kept.append((part, copies))
             stream = draws.stream(self.seed, one.clean, f"calibrate {self.step.name}")
             prepared = self.prepared.get(one.clean)
-            layer = Layer(one.name, one.module, args, kwargs, output, self.seed, stream, prepared)
+            layer = Layer(one.told, one.module, args, kwargs, output, self.seed, stream, prepared)
             found = self.step.function(layer, **self.arguments)
             output = layer.output
             self.done[one.clean] = self._changed(one, own, found)
@@ -331,7 +336,7 @@ def _prepare(
     for one in chosen:
         if not step.changes(one.module):
             raise CalibrationError(
-                f"{one.name}: {step.name} cannot take a {type(one.module).__name__}",
+                f"{one.told}: {step.name} cannot take a {type(one.module).__name__}",
                 hint='select layers of weights, such as `type = "Linear"`',
                 code="IP772",
             )

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from initpolicy.calibration.errors import CalibrationError
+from initpolicy.calibration.finite import output_of
 from initpolicy.calibration.step import COUNT, POSITIVE, Done, Layer, noise, step
 from initpolicy.calibration.weights import find
 from initpolicy.model import class_of
@@ -60,9 +61,9 @@ def lsuv(layer: Layer, *, tolerance: float = 0.1, iterations: int = 10) -> Done:
 
 
 def variance_of(layer: Layer) -> float:
-    """The variance of all outputs; `CalibrationError` if it is 0 or not a number."""
-    values = layer.given
-    variance = float(values.var(correction=0)) if values.numel() else 0.0
+    """The variance of all outputs; `CalibrationError` if it is 0 or infinite."""
+    values = output_of(layer)
+    variance = float(values.var(correction=0))
     if not math.isfinite(variance) or not variance > float(noise(values)):
         raise CalibrationError(
             f"{layer.name}: its output has no variance over the batch, but {variance:.4g}",

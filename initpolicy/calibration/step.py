@@ -63,6 +63,7 @@ class Layer:
     """A layer at the moment when the forward pass has called it for the first time."""
 
     name: str
+    """The name of the module, or `the model`."""
     module: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]

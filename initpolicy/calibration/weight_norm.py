@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from initpolicy.calibration.channels import Channels, channels_of
 from initpolicy.calibration.errors import CalibrationError
+from initpolicy.calibration.finite import output_of
 from initpolicy.calibration.lsuv import weight_of
 from initpolicy.calibration.step import Done, Layer, noise, step
 from initpolicy.calibration.weights import find
@@ -69,7 +70,7 @@ def weight_norm_data(layer: Layer) -> Done:
 
 def _statistics(layer: Layer, channels: Channels) -> tuple[Tensor, Tensor]:
     """Mean and std of each channel; `CalibrationError` if one has no variance."""
-    values = layer.given
+    values = output_of(layer)
     across = channels.across(values)
     variance, mean = torch.var_mean(values, across, correction=0)
     flat = int((~(variance > noise(values, across)) | ~variance.isfinite()).sum())

@@ -134,14 +134,13 @@ def test_biases_take_several_steps_or_are_an_error() -> None:
     assert model[0].weight[0].item() == 3
 
 
-@pytest.mark.parametrize("weight", [0.0, math.inf, math.nan])
-def test_an_output_without_variance_is_an_error(weight: float) -> None:
+@pytest.mark.parametrize(("weight", "told"), [(0.0, "0"), (1e30, "inf")])
+def test_an_output_without_variance_is_an_error(weight: float, told: str) -> None:
     model = chain([64, 4, 3], nn.ReLU)
     nn.init.constant_(model[2].weight, weight)
     nn.init.zeros_(model[2].bias)
     with pytest.raises(CalibrationError, match=r"IP774 2: its output has no variance") as raised:
         calibrate(model, "lsuv", {}, ["0", "2"], Batch((normalized(),)), seed=0)
-    told = "nan" if weight else "0"
     assert raised.value.message == f"2: its output has no variance over the batch, but {told}"
 
 
