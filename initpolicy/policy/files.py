@@ -9,6 +9,8 @@ from pathlib import Path
 from initpolicy.policy.glob import suggest
 from initpolicy.problems import Location, Problem
 
+LARGEST_FILE = 2**20  # bytes; a policy for every layer of a large model is far below it
+
 
 def builtin_folder() -> Path:
     """The folder of the policies that ship with the package."""
@@ -47,6 +49,18 @@ def find(given: str, folder: Path) -> Path | None:
         return file
     name = given.removesuffix(".toml")
     return builtin_folder() / f"{name}.toml" if name in builtins() else None
+
+
+def read(file: Path, location: Location) -> str | Problem:
+    """Give what a file says, or why it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            return Problem("IP101", f"the file is larger than {LARGEST_FILE} bytes", "", location)
+        return content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return Problem("IP101", f"the file cannot be read: {error}", "", location)
 
 
 def not_found(given: str, location: Location | None) -> Problem:

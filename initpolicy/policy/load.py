@@ -18,7 +18,7 @@ from initpolicy.model import LayoutError, read_layout
 from initpolicy.policy import document as toml
 from initpolicy.policy.files import builtin_folder as builtin_folder
 from initpolicy.policy.files import builtins as builtins
-from initpolicy.policy.files import find, name_of, not_found
+from initpolicy.policy.files import find, name_of, not_found, read
 from initpolicy.policy.glob import (
     GlobError,
     NameSelector,
@@ -52,7 +52,10 @@ DEEPEST_EXTENDS = 16
 MOST_PASSES = 4  # in which the structure of a file is checked, less what was wrong before
 MOST_BRACED = 1000  # globs
 MOST_PROBLEMS = 1000  # after which nothing more is checked
-LARGEST_FILE = 2**20  # bytes; a policy for every layer of a large model is far below it
+MOST_KEPT = 16  # policies that are not parsed again while their files say the same
+
+_kept: dict[tuple[str, str, Path], Policy] = {}
+"""Policies that extend no other, by what their file says, their name, and their folder."""
 
 
 def load(policy: str | os.PathLike[str] | Policy) -> Policy:
@@ -130,20 +133,22 @@ class _Loading:
 
     def file(self, file: Path, name: str) -> Policy | None:
         location = Location(name)
-        try:
-            with file.open("rb") as opened:
-                content = opened.read(LARGEST_FILE + 1)
-            if len(content) > LARGEST_FILE:
-                self.error("IP101", f"the file is larger than {LARGEST_FILE} bytes", "", location)
-                return None
-            text = content.decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            self.error("IP101", f"the file cannot be read: {error}", "", location)
+        text = read(file, location)
+        if isinstance(text, Problem):
+            self.error(text.code, text.message, text.hint, location)
             return None
-        self.ancestors.append(file.resolve())
+        key = (text, name, file.parent)
+        if not self.ancestors and key in _kept:
+            return _kept[key]
+        resolved = file.resolve()
+        self.ancestors.append(resolved)
         policy = self.text(text, name, file.parent)
         self.ancestors.pop()
-        self.loaded.add(file.resolve())
+        self.loaded.add(resolved)
+        if policy is not None and not self.problems and self.loaded == {resolved}:
+            if len(_kept) >= MOST_KEPT:
+                _kept.clear()
+            _kept[key] = policy
         return policy
 
     def text(self, text: str, name: str, folder: Path) -> Policy | None:

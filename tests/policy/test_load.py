@@ -1,6 +1,7 @@
 """From text to policy, and what is said of text that is none."""
 
 import contextlib
+import os
 
 import pytest
 import tomlkit
@@ -196,13 +197,58 @@ def test_what_extends_overrides_what_it_extends(tmp_path):
         'format = 1\nextends = ["base.toml"]\n[vars]\nb = 3\n[[rule]]\ninit.x = 1'
     )
     policy = load(tmp_path / "child.toml")
-    assert [str(rule.entries[0].value) for rule in policy.rules] == [
-        "constant(val=0)",
-        "constant(val=1)",
-    ]
+    assert values(policy) == ["constant(val=0)", "constant(val=1)"]
     assert [rule.inherited for rule in policy.rules] == [True, False]
     assert policy.variables == {"a": 1, "b": 3}
     assert (policy.seed, policy.uncovered) == (7, "error")
+
+
+def values(policy) -> list[str]:
+    return [str(rule.entries[0].value) for rule in policy.rules]
+
+
+def test_a_file_is_read_again_when_it_says_something_else(tmp_path):
+    file = tmp_path / "p.toml"
+    file.write_text("format = 1\n[[rule]]\ninit.x = 0")
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    first = load(file)
+    assert load(file) is first
+    file.write_text("format = 1\n[[rule]]\ninit.x = 1")
+    os.utime(file, ns=times)
+    assert (values(first), values(load(file))) == (["constant(val=0)"], ["constant(val=1)"])
+    file.write_text("format = 1\n[[rule]]\ninit.x = ")
+    with pytest.raises(InitPolicyError):
+        load(file)
+    file.unlink()
+    with pytest.raises(InitPolicyError):
+        load(file)
+
+
+def test_a_policy_is_read_again_when_one_that_it_extends_says_something_else(tmp_path):
+    (tmp_path / "base.toml").write_text("format = 1\n[[rule]]\ninit.x = 0")
+    (tmp_path / "child.toml").write_text('format = 1\nextends = ["base.toml"]')
+    assert values(load(tmp_path / "child.toml")) == ["constant(val=0)"]
+    (tmp_path / "base.toml").write_text("format = 1\n[[rule]]\ninit.x = 1")
+    assert values(load(tmp_path / "child.toml")) == ["constant(val=1)"]
+
+
+def test_a_policy_of_the_same_text_in_another_place_is_another_one(tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.toml").write_text(
+            'format = 1\n[[rule]]\ninit.x = { fn = "from_file", path = "w.safetensors" }'
+        )
+    read = {folder: load(tmp_path / folder / "p.toml") for folder in "ab"}
+    for folder, policy in read.items():
+        assert str(tmp_path / folder / "w.safetensors") in values(policy)[0]
+        assert policy.rules[0].location.file == str(tmp_path / folder / "p.toml")
+
+
+def test_many_policies_are_each_what_their_files_say(tmp_path):
+    for _ in range(2):
+        for number in range(40):
+            (tmp_path / f"{number}.toml").write_text(f"format = 1\n[[rule]]\ninit.x = {number}")
+            assert values(load(tmp_path / f"{number}.toml")) == [f"constant(val={number})"]
 
 
 def test_a_policy_extended_twice_comes_once(tmp_path):
