@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -141,10 +141,13 @@ class Calibration:
         summary = (inspect.getdoc(function) or "").partition("\n")[0]
         return cls(name, function, summary, parameters, told.changes, told.limits, told.prepare)
 
-    def check_arguments(self, arguments: Mapping[str, object]) -> list[ArgumentProblem]:
+    def check_arguments(
+        self, arguments: Mapping[str, object], others: Iterable[str] = ()
+    ) -> list[ArgumentProblem]:
         """Say everything that is wrong with the names, types and sizes of these arguments.
 
         A number may be given as a string, which is an expression for the caller to evaluate.
+        `others` are names that may have been meant, and are no arguments of its own.
 
         >>> from initpolicy.calibration import get
         >>> for problem in get("lsuv").check_arguments({"tolerence": 1, "iterations": 0}):
@@ -153,7 +156,7 @@ class Calibration:
         `tolerance`?
         `iterations` must be 1 or more, not 0 /
         """
-        problems = argument_problems(self.name, self.parameters, arguments)
+        problems = argument_problems(self.name, self.parameters, arguments, others)
         wrong = {problem.argument for problem in problems}
         for argument, limit in self.limits.items():
             value = arguments.get(argument)

@@ -175,10 +175,13 @@ class Initializer:
         summary = (inspect.getdoc(function) or "").partition("\n")[0]
         return cls(name, function, summary, parameters)
 
-    def check_arguments(self, arguments: Mapping[str, object]) -> list[ArgumentProblem]:
+    def check_arguments(
+        self, arguments: Mapping[str, object], others: Iterable[str] = ()
+    ) -> list[ArgumentProblem]:
         """Say everything that is wrong with the names and types of these arguments.
 
         A number may be given as a string, which is an expression for the caller to evaluate.
+        `others` are names that may have been meant, and are no arguments of its own.
 
         >>> from initpolicy.initializers import get
         >>> for problem in get("normal").check_arguments({"sdt": 0.1, "mean": True}):
@@ -186,7 +189,7 @@ class Initializer:
         normal has no argument `sdt`; it accepts mean, std / did you mean `std`?
         `mean` must be a number or an expression, not true /
         """
-        return argument_problems(self.name, self.parameters, arguments)
+        return argument_problems(self.name, self.parameters, arguments, others)
 
     def lower(self, tensor: Facts, arguments: Mapping[str, object]) -> Law:
         """Give the law for this tensor; every expression in `arguments` is a number by now.
@@ -281,9 +284,15 @@ def read_parameters(
 
 
 def argument_problems(
-    owner: str, parameters: Iterable[Parameter], arguments: Mapping[str, object]
+    owner: str,
+    parameters: Iterable[Parameter],
+    arguments: Mapping[str, object],
+    others: Iterable[str] = (),
 ) -> list[ArgumentProblem]:
-    """Say everything that is wrong with the names and types of these arguments."""
+    """Say everything that is wrong with the names and types of these arguments.
+
+    `others` are names that stand beside arguments, and may have been meant.
+    """
     known = {parameter.name: parameter for parameter in parameters}
     problems: list[ArgumentProblem] = []
     for argument, value in arguments.items():
@@ -293,7 +302,7 @@ def argument_problems(
             continue
         accepted = f"it accepts {', '.join(known)}" if known else "it accepts no arguments"
         message = f"{owner} has no argument `{argument}`; {accepted}"
-        problems.append(ArgumentProblem(argument, message, suggestion(argument, known)))
+        problems.append(ArgumentProblem(argument, message, suggestion(argument, [*known, *others])))
     for parameter in parameters:
         if parameter.required and parameter.name not in arguments:
             message = f"{owner} needs the argument `{parameter.name}`"

@@ -307,7 +307,7 @@ class _Loading:
         for name in texts:
             told = f"`{name}` is a text, where a step takes a plain number"
             self.error("IP112", told, "write the number", at("calibrate", index, name))
-        for problem in known.check_arguments(table.arguments):
+        for problem in known.check_arguments(table.arguments, toml.CalibrateTable.model_fields):
             where = at("calibrate", index, problem.argument)
             self.error("IP112", problem.message, problem.hint, where)
         selectors = self.selectors(table, partial(at, "calibrate", index))
@@ -417,7 +417,7 @@ class _Loading:
         common = {key: value for key, value in arguments.items() if key in COMMON_ARGUMENTS}
         common = {key: value for key, value in common.items() if key not in own}
         rest = {key: value for key, value in arguments.items() if key not in common}
-        for problem in initializer.check_arguments(rest):
+        for problem in initializer.check_arguments(rest, COMMON_ARGUMENTS):
             self.error("IP109", problem.message, problem.hint, location)
         for name, value in common.items():
             self.check_common(name, value, location)

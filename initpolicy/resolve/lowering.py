@@ -12,6 +12,7 @@ import torch
 from initpolicy import initializers
 from initpolicy.expressions import Expression, ExpressionError, close
 from initpolicy.initializers import InitializerError
+from initpolicy.initializers.initializer import suggestion
 from initpolicy.laws import Arranged, Law, LawError, Stacked, ZeroRows
 from initpolicy.laws.files import FileError
 from initpolicy.laws.formula import is_place
@@ -25,7 +26,7 @@ from initpolicy.model import (
     read_layout,
 )
 from initpolicy.policy.model import Argument, Call, Chunks, Keep
-from initpolicy.policy.names import AUTO_GAIN
+from initpolicy.policy.names import AUTO, AUTO_GAIN
 from initpolicy.resolve.gains import GainError, is_auto
 from initpolicy.resolve.scope import FUNCTIONS, TensorScope
 
@@ -174,9 +175,17 @@ def _evaluated(call: Call, facts: Facts, scope: TensorScope) -> _Arguments:
     except GainError as error:
         raise LoweringError(error.code, error.message, error.hint) from None
     except ExpressionError as error:
-        raise LoweringError("IP205", str(error)) from None
+        raise LoweringError("IP205", str(error), _meant(call, str(error))) from None
     except LayoutError as error:
         raise LoweringError("IP206", str(error)) from None
+
+
+def _meant(call: Call, told: str) -> str:
+    """Ask whether a gain that is no name, and like none, stands for "auto"."""
+    gain = dict(call.arguments).get("gain")
+    if not isinstance(gain, Expression) or f'no name "{gain.text}".' not in told:
+        return ""
+    return suggestion(gain.text, [AUTO])
 
 
 def _value(argument: Argument, scope: TensorScope) -> object:

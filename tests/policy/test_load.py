@@ -5,7 +5,7 @@ import os
 
 import pytest
 import tomlkit
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from initpolicy import InitPolicyError
@@ -81,6 +81,32 @@ def messages(text: str) -> str:
     with pytest.raises(InitPolicyError) as caught:
         parse(text, "x.toml")
     return str(caught.value)
+
+
+@given(
+    st.sampled_from(["type", "name", "within", "optional", "note", "tolerance", "iterations"]),
+    st.integers(0, 8),
+)
+def test_the_key_of_a_step_that_was_meant_is_suggested(key, place):
+    place %= len(key) - 1
+    word = key[:place] + key[place + 1] + key[place] + key[place + 2 :]
+    assume(word != key)
+    assert messages(f'format = 1\n[[calibrate]]\nfn = "lsuv"\n{word} = 1\n') == (
+        f"x.toml:4: IP112 lsuv has no argument `{word}`; it accepts tolerance, iterations; "
+        f"did you mean `{key}`?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [("lyout", "layout"), ("chuncks", "chunks"), ("scael", "scale"), ("zero_idx", "zero_index")],
+)
+def test_a_common_argument_that_was_meant_is_suggested(word, key):
+    rule = f'[[rule]]\ninit.weight = {{ fn = "normal", {word} = 1 }}\n'
+    assert messages(f"format = 1\n{rule}") == (
+        f"x.toml:3: IP109 normal has no argument `{word}`; it accepts mean, std; "
+        f"did you mean `{key}`?"
+    )
 
 
 def test_all_mistakes_at_once_in_the_order_of_their_lines():

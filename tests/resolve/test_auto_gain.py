@@ -365,6 +365,34 @@ def test_auto_is_a_word_for_gains_alone() -> None:
         parse('format = 1\n[vars]\nauto = 1\n[[rule]]\ninit."*" = 0\n')
 
 
+@pytest.mark.parametrize("gain", ["atuo", "auot", "autto", "autoo"])
+def test_a_misspelt_auto_is_suggested(gain: str) -> None:
+    with pytest.raises(InitPolicyError) as caught:
+        planned(chain(nn.ReLU()), f'{{ fn = "xavier_normal", gain = "{gain}" }}')
+    assert str(caught.value) == (
+        "<policy>:8: IP205 rule type Linear or Conv*d: `init.weight`, for 0.weight, 2.weight: "
+        f'{gain}: no name "{gain}". In scope: alias, auto_gain, depth, fan_in, fan_out, ndim, '
+        "numel, receptive_field, shape; did you mean `auto`?"
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{ fn = "xavier_normal", gain = "width" }',
+        '{ fn = "xavier_normal", gain = "atuo * 2" }',
+        '{ fn = "xavier_normal", gain = "auto_gian" }',
+        '{ fn = "xavier_normal", gain = "aut" }',  # for which auto_gain is, and does the same
+        '{ fn = "xavier_normal", gain = "auto", scale = "atuo" }',
+        '{ fn = "normal", std = "atuo" }',
+    ],
+)
+def test_auto_is_suggested_for_gains_alone(value: str) -> None:
+    with pytest.raises(InitPolicyError, match="IP205") as caught:
+        planned(chain(nn.ReLU()), value)
+    assert "did you mean `auto`" not in str(caught.value)
+
+
 # Models that cannot be traced.
 
 
