@@ -159,9 +159,12 @@ def room(plan: Plan) -> int:
     """Bytes that a process takes for a while beside what it holds, if the model is sharded.
 
     Laws such as `orthogonal` make a tensor whole, one after the other, and keep what is held of it.
+    A plan with steps is not for a model that is sharded.
     """
     import torch
 
+    if plan.steps:
+        return 0
     laws = ((d.law, d.shape, getattr(torch, d.dtype)) for d in plan.given)
     return max((law.room(shape, dtype) for law, shape, dtype in laws if law), default=0)
 

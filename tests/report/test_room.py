@@ -31,16 +31,26 @@ def test_the_largest_tensor_that_is_made_whole_is_what_counts(rule: str, room: i
     assert summary.room(plan) == (room or 4 * 2 * 3)
 
 
-def test_a_plan_says_so_in_a_line_if_there_is_any() -> None:
-    def told(policy: str) -> str:
-        stream = io.StringIO()
-        plan = initpolicy.plan(nn.Linear(50, 50, device="meta"), parse(policy))
-        text.plan(plan, text.console(stream))
-        return stream.getvalue()
+def told(policy: str) -> str:
+    stream = io.StringIO()
+    plan = initpolicy.plan(nn.Linear(50, 50, device="meta"), parse(policy))
+    text.plan(plan, text.console(stream))
+    return stream.getvalue()
 
+
+WHOLE = 'format = 1\n[[rule]]\ninit.bias = 0\ninit.weight = "orthogonal"\n'
+
+
+def test_a_plan_says_so_in_a_line_if_there_is_any() -> None:
     line = (
         "\nIf it is sharded, each process takes up to 10.0 kB more for a while, "
         "for tensors that are made whole.\n"
     )
-    assert line in told('format = 1\n[[rule]]\ninit.bias = 0\ninit.weight = "orthogonal"')
+    assert line in told(WHOLE)
     assert "sharded" not in told('format = 1\n[[rule]]\ninit."*" = "normal"')
+
+
+def test_a_plan_with_steps_is_not_for_a_model_that_is_sharded() -> None:
+    with_steps = told(f'{WHOLE}[[calibrate]]\nfn = "lsuv"\n')
+    assert "Then lsuv of 1 layer" in with_steps
+    assert "sharded" not in with_steps
