@@ -124,7 +124,7 @@ def apply(
     that hold parts of the model must call this, and where one of them fails, all do. `rename` is
     that of `plan`. `data` is a batch for the policy's `[[calibrate]]` steps, as `probe` takes its
     input: tensors, a mapping, a callable that gives them, or its name. For `gain = "auto"` it is
-    also what `plan` is given as its input.
+    also what `plan` is given as its input. Data for a policy with neither are an error.
 
     `policy` may be a plan, which is then carried out as it is. `threads` is how many may draw, and
     `progress` is called with the number of bytes just written. Raises `InitPolicyError` with every
@@ -136,26 +136,21 @@ def apply(
     >>> print(apply(model, "torch", seed=0, device="cpu")["weight"])
     weight [10, 784] float32: U(-0.03571, 0.03571)
     """
-    from initpolicy.application import apply
+    from initpolicy.application import apply, check_use
     from initpolicy.plans import Plan
     from initpolicy.problems import InitPolicyError, Problem
     from initpolicy.resolve import read_model, resolve
 
     def decide(inventory: Inventory) -> Plan:
-        if not isinstance(policy, Plan):
-            return resolve(
-                model,
-                load(policy),
-                seed=seed,
-                variables=vars,
-                inventory=inventory,
-                input=data,
-            )
+        given = policy if isinstance(policy, Plan) else load(policy)
+        check_use(given, data)
+        if not isinstance(given, Plan):
+            return resolve(model, given, seed=seed, variables=vars, inventory=inventory, input=data)
         if seed is not None or vars is not None:
             raise InitPolicyError(
                 Problem("IP304", "a plan has its seed and its variables", "give the policy instead")
             )
-        return policy
+        return given
 
     return apply(
         model,
@@ -324,20 +319,22 @@ def verify(
     """
     from torch import nn
 
-    from initpolicy.application import calibrated_values
+    from initpolicy.application import calibrated_values, check_use
     from initpolicy.plans import Plan
     from initpolicy.problems import InitPolicyError, Problem
     from initpolicy.resolve import read_model, resolve
     from initpolicy.verification import verify
 
+    given = policy if isinstance(policy, Plan) else load(policy)
+    check_use(given, data)
     inventory = read_model(source, rename) if isinstance(source, nn.Module) else None
     planned = source if isinstance(source, nn.Module) else model
-    if isinstance(policy, Plan):
+    if isinstance(given, Plan):
         if seed is not None or vars is not None:
             raise InitPolicyError(
                 Problem("IP601", "a plan has its seed and its variables", "give the policy instead")
             )
-        decided = policy
+        decided = given
     elif planned is None:
         raise InitPolicyError(
             Problem(
@@ -348,9 +345,7 @@ def verify(
         )
     else:
         own = inventory or read_model(planned, rename)
-        decided = resolve(
-            planned, load(policy), seed=seed, variables=vars, inventory=own, input=data
-        )
+        decided = resolve(planned, given, seed=seed, variables=vars, inventory=own, input=data)
     expected = None
     if exact and data is not None and decided.steps and planned is not None:
         expected = calibrated_values(planned, decided, lambda one: read_model(one, rename), data)
@@ -389,6 +384,7 @@ def probe(
     """
     from dataclasses import replace
 
+    from initpolicy.application import uses_data
     from initpolicy.plans import Plan
     from initpolicy.problems import InitPolicyError, Problem
     from initpolicy.signals import probe
@@ -399,10 +395,11 @@ def probe(
         )
 
     def give(drawn: int | None, batch: Batch) -> Plan:
-        if not isinstance(policy, Plan):
-            return apply(model, policy, seed=drawn, vars=vars, data=batch)
-        given = policy if drawn is None else replace(policy, seed=drawn)
-        return apply(model, given, data=batch)
+        given = policy if isinstance(policy, Plan) else load(policy)
+        data = batch if uses_data(given) else None
+        if not isinstance(given, Plan):
+            return apply(model, given, seed=drawn, vars=vars, data=data)
+        return apply(model, given if drawn is None else replace(given, seed=drawn), data=data)
 
     return probe(
         model,

@@ -192,11 +192,45 @@ def test_a_plan_for_another_model_is_refused() -> None:
     )
 
 
-def test_data_that_no_step_needs_do_no_harm() -> None:
-    one, other = chain(), chain()
-    assert initpolicy.apply(one, policy(LINEAR), data=batch()) == initpolicy.apply(
-        other, policy(LINEAR)
-    )
+UNUSED = (
+    "x.toml: IP313 data are given, and nothing uses them: there is no [[calibrate]] step, and no "
+    "gain that follows from what follows a layer; leave out `data` (`--data`), or add the step "
+    "that they are for"
+)
+
+
+def test_data_that_nothing_uses_are_an_error() -> None:
+    assert said(chain(), policy(LINEAR), data=batch()) == UNUSED
+    assert said(chain(), initpolicy.plan(chain(), policy(LINEAR)), data=batch()) == UNUSED
+    meta = chain("meta")
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.apply(meta, policy(LINEAR), data=batch(), device="cpu")
+    assert str(caught.value) == UNUSED
+    assert all(tensor.is_meta for tensor in meta.parameters())
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.verify(chain(), policy(LINEAR), data=batch())
+    assert str(caught.value) == UNUSED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LINEAR.replace('"orthogonal"', '{ fn = "orthogonal", gain = "auto" }'),
+        LINEAR.replace('"orthogonal"', '{ fn = "normal", std = "auto_gain / sqrt(fan_in)" }'),
+        f'{LINEAR}\n[[calibrate]]\nfn = "lsuv"\ntype = "Conv2d"\noptional = true\n',
+    ],
+)
+def test_data_that_something_may_use(text: str) -> None:
+    """A gain for which the model may be called, or a step that finds no layer in this model."""
+    with_data, without = chain(), chain()
+    plan = initpolicy.apply(with_data, policy(text), data=batch())
+    assert plan == initpolicy.apply(without, policy(text))
+    assert initpolicy.verify(with_data, policy(text), data=batch()).ok
+
+
+def test_a_plan_whose_gains_followed_takes_data() -> None:
+    text = LINEAR.replace('"orthogonal"', '{ fn = "orthogonal", gain = "auto" }')
+    assert initpolicy.apply(chain(), initpolicy.plan(chain(), policy(text)), data=batch())
 
 
 @pytest.mark.parametrize(
@@ -446,6 +480,82 @@ def test_a_lock_is_written_and_checked_with_data() -> None:
     changed = command("diff", "lsuv.lock", "plain.toml", "net.py:chain")
     assert "step 1  lsuv(tolerance=0.01) by" in changed.stdout
     assert "  then  lsuv -> nothing\n" in changed.stdout
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("apply", "net.py:chain", "x.toml"),
+        ("apply", "net.py:chain", "--plan", "plan.json"),
+        ("lock", "net.py:chain", "x.toml"),
+        ("verify", "net.py:chain", "x.toml"),
+        ("verify", "net.py:chain", "--plan", "plan.json"),
+        ("verify", "net.py:chain", "x.toml", "--lock", "x.lock"),
+    ],
+)
+def test_no_command_takes_data_that_nothing_uses(arguments: tuple[str, ...]) -> None:
+    Path("x.toml").write_text(LINEAR)
+    Path("plan.json").write_text(
+        command("plan", "net.py:chain", "x.toml", "--output", "json").stdout
+    )
+    assert command("lock", "net.py:chain", "x.toml").exit_code == 0
+    before = Path("x.lock").read_text()
+    done = command(*arguments, "--data", "net.py:batch")
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"{UNUSED}\n")
+    assert Path("x.lock").read_text() == before
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_command_takes_data_for_a_step_that_finds_no_layer() -> None:
+    step = '[[calibrate]]\nfn = "lsuv"\ntype = "Conv2d"\noptional = true\n'
+    Path("x.toml").write_text(f"{LINEAR}\n{step}")
+    done = command("apply", "net.py:chain", "x.toml", "--data", "net.py:batch")
+    assert done.exit_code == 0, done.stderr
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_lock_without_a_policy_takes_no_data() -> None:
+    data = ("--data", "net.py:batch")
+    model = ("net.py:chain", "lsuv.toml")
+    assert command("apply", *model, *data, "--out", "net.safetensors").exit_code == 0
+    assert command("lock", *model, *data).exit_code == 0
+    judged = ("verify", "net.safetensors", "--lock", "lsuv.lock")
+    whole = command(*judged, "lsuv.toml", "--model", "net.py:chain", *data)
+    assert whole.exit_code == 0, whole.stderr
+    refused = command(*judged, *data)
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        "IP404 values are compared with a lock as they are, without data; leave out `--data`, or "
+        "give the policy too\n",
+    )
+
+
+BRANCHING = """
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.fc(x).relu() if x.sum() == x.sum() else x
+"""
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_lock_is_compared_with_a_policy_whose_gains_need_data() -> None:
+    Path("net.py").write_text(MODEL + BRANCHING)
+    Path("x.toml").write_text(
+        LINEAR.replace('"orthogonal"', '{ fn = "orthogonal", gain = "auto" }')
+    )
+    model = ("net.py:Branching", "x.toml")
+    data = ("--data", "net.py:batch")
+    assert command("lock", *model, *data).exit_code == 0
+    assert command("apply", *model, *data, "--out", "net.safetensors").exit_code == 0
+    judged = ("verify", "net.safetensors", "x.toml", "--lock", "x.lock", "--model", model[0])
+    refused = command(*judged)
+    assert (refused.exit_code, "cannot be traced" in refused.stderr) == (2, True), refused.stderr
+    assert command(*judged, *data).exit_code == 0
 
 
 @pytest.mark.usefixtures("folder")

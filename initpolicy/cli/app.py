@@ -135,6 +135,7 @@ def apply(
     output: AsWhat = Output.text,
 ) -> None:
     """Initialize a model, and save it."""
+    from initpolicy.application import uses_data
     from initpolicy.cli import saving
     from initpolicy.report import findings
 
@@ -155,7 +156,7 @@ def apply(
                 built,
                 decided,
                 draws=draws.value,
-                data=inputs.batch(data),
+                data=inputs.batch(data) if uses_data(decided) else None,
                 threads=threads,
                 progress=progress,
             )
@@ -180,6 +181,8 @@ def _decided(
     attempts: inputs.Attempts,
 ) -> tuple[Any, Plan]:
     """The model on the CPU, and the plan for it: from a policy or from a file."""
+    from initpolicy.application import check_use
+
     if (policy is None) == (file is None):
         many = "both a policy and a plan" if file else "neither a policy nor a plan"
         attempts.problems.append(
@@ -191,6 +194,7 @@ def _decided(
     if file is None:
         assert policy is not None
         read = inputs.read(model, policy, kwarg or [], var or [], device="cpu", attempts=attempts)
+        check_use(read.policy, inputs.batch(data))
         return read.model, read.plan(seed, data)
     if seed is not None or var:
         attempts.problems.append(
@@ -204,6 +208,7 @@ def _decided(
     built = attempts.of(inputs.build, model, kwarg or [], "cpu")
     if attempts.problems or decided is None or built is None:
         raise InitPolicyError(attempts.problems)
+    check_use(decided, inputs.batch(data))
     return built, decided
 
 

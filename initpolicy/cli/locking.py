@@ -61,13 +61,14 @@ def lock(
 ) -> None:
     """Write what each tensor begins with into a file, to review what changes."""
     from initpolicy import lockfile
-    from initpolicy.application import told
+    from initpolicy.application import check_use, told
     from initpolicy.report import changes, differences, findings
 
     with reporting(output) as cases:
         file = Path(out if out is not None else f"{Path(policy).stem}.lock")
         before = lockfile.read(file) if check else _present(file)
         read = inputs.read(model, policy, kwarg or [], var or [], device="meta")
+        check_use(read.policy, inputs.batch(data))
         plan = told(read.plan(seed, data), read.model, inputs.batch(data))
         if check and before is not None:
             digests = before.digests == "values"

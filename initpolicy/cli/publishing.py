@@ -106,7 +106,7 @@ def _made(
     digest = ""
     if batch is not None:
         probe = initpolicy.probe(read.model, plan, input=batch, draws=draws)
-        plan = initpolicy.apply(read.model, plan, data=batch)
+        plan = initpolicy.apply(read.model, plan, data=batch if plan.steps else None)
         if len(plan.given) == len(plan.decisions):  # else some values are not the policy's
             digest = initpolicy.digest(read.model)
     inventory = read_model(read.model)

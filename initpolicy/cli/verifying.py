@@ -59,12 +59,13 @@ def verify(
 ) -> None:
     """Say whether values are what a policy or a lock says; exit with 1 if they are not."""
     from initpolicy import lockfile
+    from initpolicy.application import check_use
     from initpolicy.plans import Plan
     from initpolicy.report import findings
 
     with reporting(output) as cases:
         stored = os.path.exists(source) or ":" not in source
-        _check(source, policy, plan, model, seed, var, stored, lock, law)
+        _check(source, policy, plan, model, seed, var, data, stored, lock, law)
         attempts = inputs.Attempts([])
         spec = model if stored else source
         built = None
@@ -103,7 +104,9 @@ def verify(
         else:
             if given is not None and not isinstance(given, Plan):
                 assert built is not None
-                given = initpolicy.plan(built, given, seed=seed, vars=values or None)
+                batch = inputs.batch(data)
+                check_use(given, batch)
+                given = initpolicy.plan(built, given, seed=seed, vars=values or None, input=batch)
             ok = _locked(kept, judged, given, cases, output)
     if not ok:
         raise typer.Exit(FOUND)
@@ -142,6 +145,7 @@ def _check(
     model: str | None,
     seed: int | None,
     var: list[str] | None,
+    data: list[str] | None,
     stored: bool,
     lock: str | None,
     law: bool,
@@ -149,7 +153,7 @@ def _check(
     """Raise for what means nothing together."""
     problems: list[Problem] = []
     if lock is not None:
-        problems += _check_lock(policy, plan, model, seed, var, stored, law)
+        problems += _check_lock(policy, plan, model, seed, var, data, stored, law)
     if (policy is None) == (plan is None) and (lock is None or plan is not None):
         many = "both a policy and a plan" if plan else "neither a policy nor a plan"
         hint = "write `verify MODEL POLICY` or `--plan FILE`"
@@ -169,12 +173,16 @@ def _check_lock(
     model: str | None,
     seed: int | None,
     var: list[str] | None,
+    data: list[str] | None,
     stored: bool,
     law: bool,
 ) -> Iterator[Problem]:
     if law:
         hint = "leave out `--law` or `--lock`"
         yield Problem("IP404", "a lock says which values, and not only which laws", hint)
+    if data and policy is None:
+        hint = "leave out `--data`, or give the policy too"
+        yield Problem("IP404", "values are compared with a lock as they are, without data", hint)
     if policy is None and plan is None and (seed is not None or var):
         hint = "leave out `--seed` and `--var`, or give the policy too"
         yield Problem("IP404", "a lock has its seed and its variables", hint)
