@@ -21,6 +21,7 @@ from initpolicy.cli.options import (
     app,
     reporting,
 )
+from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.report import findings, machine, text
 from initpolicy.report import verdict as report
 
@@ -48,6 +49,10 @@ def lint(
                 vars=read.variables,
                 input=inputs.batch(input),
             )
+        if advice.reason:  # of what follows a layer nothing was seen, and so nothing was found
+            told = f"the model cannot be run on this input: {advice.reason}"
+            hint = "give one that it takes, or leave out `--input`"
+            raise InitPolicyError(Problem("IP752", told, hint))
         cases.append(findings.of_problems(policy, [found.problem for found in advice.findings]))
         if output is Output.json:
             machine.write(advice.to_json(), sys.stdout)

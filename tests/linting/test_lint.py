@@ -285,6 +285,25 @@ def test_the_command_takes_an_input() -> None:
     assert (result.exit_code, "IP751" in result.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("output", ["text", "json", "github"])
+def test_an_input_that_does_not_fit_exits_with_2(output: str) -> None:
+    Path("net.toml").write_text(XAVIER)
+    Path("net.py").write_text("from torch import nn\n\ndef net():\n    return nn.Linear(8, 8)\n")
+    told = (
+        "IP752 the model cannot be run on this input: RuntimeError: mat1 and mat2 shapes cannot be "
+        "multiplied (4x7 and 8x8); give one that it takes, or leave out `--input`"
+    )
+    assert run("--input", "4,8", "--output", output).exit_code == 0
+    result = run("--input", "4,7", "--output", output)
+    assert result.exit_code == 2
+    if output == "json":
+        (problem,) = json.loads(result.stdout)["problems"]
+        assert f"{problem['code']} {problem['message']}; {problem['hint']}" == told
+    else:
+        assert result.stderr == f"{told}\n"
+        assert ("::error" in result.stdout) is (output == "github")
+
+
 def test_a_rule_whose_gain_was_found_is_linted_like_any_other() -> None:
     Path("net.toml").write_text(
         'format = 1\n[[rule]]\nallow = ["IP708"]\n'
