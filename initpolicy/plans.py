@@ -108,11 +108,11 @@ class Decision:
     def __str__(self) -> str:
         return f"{self.name} {list(self.shape)} {self.dtype}: {self.begins_as}"
 
-    def named(self, name: str) -> Decision:
-        """The same decision on a tensor of another name."""
+    def changed(self, **fields: Any) -> Decision:
+        """The same decision with other values in some fields."""
         # `dataclasses.replace` would set all fields one by one, for every tensor of a large model.
         other = object.__new__(Decision)
-        vars(other).update(vars(self), name=name)
+        object.__setattr__(other, "__dict__", vars(self) | fields)
         return other
 
     def to_json(self) -> dict[str, Any]:

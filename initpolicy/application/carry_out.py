@@ -11,7 +11,7 @@ from initpolicy import field
 from initpolicy.application.computed import drawn, present, refresh, seed_of
 from initpolicy.application.fitting import Job
 from initpolicy.laws import Law, Part, runs_of
-from initpolicy.model import Inventory, Slot, shard_of
+from initpolicy.model import Inventory, Slot, is_sharded, shard_of
 
 Draws = Literal["initpolicy", "torch"]
 Progress = Callable[[int], None]
@@ -33,8 +33,19 @@ def carry_out(
     may draw (by default as many as torch uses), and `progress` is told the bytes just written.
     """
     counting = _Counting(progress)
-    computed = [job for job in jobs if job.slot.computed is not None]
-    held = [_held(*job) for job in jobs if job.slot.computed is None]
+    computed: list[Job] = []
+    held: list[Held] = []
+    alike: dict[int, tuple[Law, list[torch.Tensor]]] = {}  # such as the zeros of all biases
+    for job in jobs:
+        law, slot, name = job
+        if slot.computed is not None:
+            computed.append(job)
+        elif law.is_drawn or is_sharded(slot.tensor):
+            held.append(_held(law, slot, name))
+        else:
+            if id(law) not in alike:
+                alike[id(law)] = law, []
+            alike[id(law)][1].append(slot.tensor)
     try:
         with torch.no_grad():
             if draws == "torch":
@@ -45,9 +56,13 @@ def carry_out(
                     slot.computed.assign(drawn(seed, law, slot, name), seed_of(seed, name))
                     counting(slot.tensor.nbytes)
                 draw(seed, held, threads, counting)
+                for law, tensors in alike.values():
+                    law.write_each(tensors)
+                    counting(sum(tensor.nbytes for tensor in tensors))
             refresh(seed, jobs, inventory)
     except KeyboardInterrupt:
         total = sum(one.tensor.nbytes for one in (*held, *(job.slot for job in computed)))
+        total += sum(tensor.nbytes for _, tensors in alike.values() for tensor in tensors)
         raise KeyboardInterrupt(
             f"stopped after {counting.written:,} of {total:,} bytes: some tensors have their new "
             "values, others their old ones; apply the policy again to fill them all"
@@ -75,20 +90,13 @@ def draw(
     """Fill what is held of each tensor."""
     fills: list[field.Fill] = []
     drawn: list[tuple[Held, field.Stream, bool]] = []
-    alike: dict[int, tuple[Law, list[torch.Tensor]]] = {}  # such as the zeros of all biases
     for one in held:
         law, tensor, name, part = one
-        if part is None and not law.is_drawn:
-            alike.setdefault(id(law), (law, []))[1].append(tensor)
-            continue
         stream = field.stream(seed, name)
         own = law.fills(tensor, stream) if part is None else law.fills_part(part, stream)
         fills += own
         drawn.append((one, stream, bool(own)))
     field.fill(fills, threads=threads, progress=progress)
-    for law, tensors in alike.values():
-        law.write_each(tensors)
-        progress(sum(tensor.nbytes for tensor in tensors))
     for (law, tensor, _, part), stream, done in drawn:
         if part is None:
             law.write(tensor, stream)

@@ -84,8 +84,10 @@ def _difference(wanted: torch.Tensor, found: torch.Tensor) -> str:
 
 def refresh(seed: int, jobs: list[Job], inventory: Inventory) -> None:
     """Renew what is computed from originals that were written themselves."""
+    if not inventory.computed:
+        return
     written = {slot.sites[0].part_of for _, slot, _ in jobs}
-    for slot in inventory.slots:
+    for slot in inventory.computed:
         if slot.computed is not None and slot.name in written:
             slot.computed.refresh(seed_of(seed, slot.name))
 

@@ -25,14 +25,14 @@ class Job(NamedTuple):
 def fitting(plan: Plan, inventory: Inventory) -> list[Job]:
     """Give the tensors to fill, each with its law; raises unless the plan fits the whole model."""
     slots: Sequence[Slot] = inventory.slots
-    if len(plan) != len(slots) or not all(map(_alike, plan, slots)):
+    if len(plan) != len(slots) or not all(map(_alike, plan.decisions, slots)):
         problems = _misfits(plan, inventory)
         if problems:
             raise InitPolicyError(problems)
         slots = [inventory.by_name[decision.name] for decision in plan]  # in another order
     jobs = [
-        Job(decision.law, slot, decision.stream_name)
-        for decision, slot in zip(plan, slots, strict=True)
+        Job(decision.law, slot, decision.stream or decision.name)
+        for decision, slot in zip(plan.decisions, slots, strict=True)
         if decision.law is not None
     ]
     _check_files(jobs)
@@ -83,14 +83,15 @@ def _misfits(plan: Plan, inventory: Inventory) -> list[Problem]:
 
 
 def _alike(decision: Decision, slot: Slot) -> bool:
-    facts, site, aliases = slot.measured, slot.sites[0], slot.aliases
+    facts, sites = slot.measured, slot.sites
+    site = sites[0]
     return (
         facts is not None
         and decision.name == site.name
         and decision.shape == facts.shape
         and decision.dtype == facts.dtype
         and decision.kind == site.kind
-        and decision.aliases == (aliases and tuple(alias.name for alias in aliases))
+        and decision.aliases == (tuple([one.name for one in sites[1:]]) if len(sites) > 1 else ())
     )
 
 

@@ -94,7 +94,8 @@ class _Walking:
         wrapped = [segment for segment in suspects if hidden(module, segment)] if suspects else ()
         self.visits.append(Visit(name, module, bool(wrapped)))
         self.ancestors.add(identity)
+        prefix = join(name, "")
         for segment, child in inside.items():
             if child is not None:
-                self.visit(name if segment in wrapped else join(name, segment), child)
+                self.visit(name if segment in wrapped else prefix + segment, child)
         self.ancestors.remove(identity)

@@ -51,7 +51,8 @@ class Site(NamedTuple):
         return f"Site({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+# Not frozen: that doubles what a slot costs to make, and models have thousands.
+@dataclass(eq=False, slots=True)
 class Slot:
     """One tensor, with every name it has; two slots are equal only if they are the same."""
 
@@ -169,6 +170,11 @@ class Inventory:
                 yield name, entry.module
 
     @cached_property
+    def computed(self) -> tuple[Slot, ...]:
+        """The tensors that modules compute from others."""
+        return tuple([slot for slot in self.slots if slot.computed is not None])
+
+    @cached_property
     def by_name(self) -> dict[str, Slot]:
         """The slot of each name, aliases included."""
         return {site.name: slot for slot in self.slots for site in slot.sites}
@@ -201,8 +207,9 @@ def read(model: nn.Module) -> Inventory:
         if not wraps:
             known = modules[here].names if here in modules else ()
             modules[here] = ModuleEntry((*known, module_name), module)
+        prefix = join(module_name, "")
         for one in computed(module):
-            name = join(module_name, one.local_name)
+            name = prefix + one.local_name
             made_by = (here, one.local_name)
             owners[name] = made_by
             is_parameter = any(isinstance(tensor, Parameter) for tensor in one.tensors)
@@ -216,7 +223,7 @@ def read(model: nn.Module) -> Inventory:
             for owner, part in one.originals:  # which are met next, in this module or below it
                 parts[id(owner), part] = name
         for local_name, tensor, kind, persistent in tensors(module):
-            name = join(module_name, local_name)
+            name = prefix + local_name
             identity = identity_of(tensor)
             if name in owners:
                 # A wrapper may hang a tensor of what it wraps under the same name once more.

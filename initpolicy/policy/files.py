@@ -12,6 +12,7 @@ from initpolicy.problems import Location, Problem
 LARGEST_FILE = 2**20  # bytes; a policy for every layer of a large model is far below it
 
 
+@cache
 def builtin_folder() -> Path:
     """The folder of the policies that ship with the package."""
     package = Path(__file__).parent.parent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -136,9 +136,9 @@ class _Resolving:
         self.lowering = Lowering()
         self.matching: Matching | None = None
         self.gains = Gains(inventory, self.law_of, input)
-        # By entry without expressions, and facts, which alike tensors of the inventory share.
-        self.closed: dict[tuple[int, int], Lowered] = {}
-        self.decided: dict[tuple[int, int, type, bool], Decision] = {}
+        # Most tensors are decided as others were: by the same rules, and often of one shape.
+        self.by_rules: dict[tuple[int, type, bool], Decision] = {}
+        self.by_shape: dict[tuple[int, type, bool, int], Decision] = {}
         self.choices: dict[int, Choice] = {}  # of each entry, which stands for many tensors
         self.problems = problems
         # The same mistake in one rule is found again for every tensor: told once, with a count.
@@ -214,12 +214,12 @@ class _Resolving:
         return value
 
     def decision(self, slot: Slot, matches: Matches, matching: Matching) -> Decision:
-        # Most tensors of a model are decided as others were: by the same rules, of the same shape.
-        site = slot.sites[0]
-        alike = (id(matches), id(slot.measured), type(site.module), site.persistent)
-        shared = len(slot.sites) == 1 and slot.computed is None
-        if shared and alike in self.decided:
-            return self.decided[alike].named(site.name)
+        site, *others = slot.sites
+        shared = not others and slot.computed is None
+        alike = (id(matches), type(site.module), site.persistent, id(slot.measured))
+        known = self.by_shape.get(alike)
+        if known is not None and shared:
+            return known.changed(name=site.name)
         facts = slot.facts
         winner = matches[-1] if matches else None
         lowered = self.lowered(winner, slot, site) if winner else None
@@ -234,24 +234,31 @@ class _Resolving:
                 winner.entry.location,
                 site.name,
             )
-        if len(slot.sites) > 1 and winner:
+        if others and winner:
             self.compare_aliases(slot, matching, lowered)
+        own: dict[str, Any] = {
+            "name": site.name,
+            "shape": facts.shape,
+            "dtype": facts.dtype,
+            "law": lowered.law if lowered else None,
+        }
+        similar = self.by_rules.get(alike[:3])
+        if similar is not None and lowered and shared:
+            decision = self.by_shape[alike] = similar.changed(**own)
+            return decision
         decision = Decision(
-            name=site.name,
+            **own,
             kind=site.kind,
-            shape=facts.shape,
-            dtype=facts.dtype,
             module_type=class_of(site.module).__name__,
-            law=lowered.law if lowered else None,
             winner=self.winning(winner, site) if winner else None,
             losers=tuple(map(self.choice, matches[-2::-1])) if len(matches) > 1 else (),
-            aliases=tuple(site.name for site in slot.sites[1:]) if len(slot.sites) > 1 else (),
+            aliases=tuple(site.name for site in others),
             stream=lowered.stream if lowered else "",
-            persistent=site.persistent if len(slot.sites) == 1 else slot.persistent,
+            persistent=slot.persistent,
             recompute=recompute.by if isinstance(recompute, Recompute) else "",
         )
         if shared and lowered is not None and winner is not None and self.is_closed(winner):
-            self.decided[alike] = decision
+            self.by_rules[alike[:3]] = self.by_shape[alike] = decision
         return decision
 
     @staticmethod
@@ -267,20 +274,13 @@ class _Resolving:
         if isinstance(value, Recompute):
             self.check_constructor(match, slot, site)
             return None
-        closed = self.is_closed(match)
-        key = (id(match.entry), id(slot.measured))
-        if closed and key in self.closed:
-            return self.closed[key]
         try:
-            lowered = self.lowering.lower(value, slot, self.scope(slot, site, match.captures))
+            return self.lowering.lower(value, slot, self.scope(slot, site, match.captures))
         except LoweringError as error:
             message = f"{error.message}; {error.hint}" if error.hint else error.message
             what = f"rule {match.rule}: `{match.entry.key}`"
             self.repeat(error.code, what, message, match.entry.location, site.name)
             return None
-        if closed:
-            self.closed[key] = lowered
-        return lowered
 
     def check_constructor(self, match: Match, slot: Slot, site: Site) -> None:
         """Note it if the module does not keep what its constructor would have to be given."""
