@@ -77,10 +77,23 @@ def conclude(folder: Path, layout: Layout) -> bool:
     """
     if any(state(folder, file) is not State.complete for file in layout.files):
         return False
-    if layout.index is not None and _read(folder / INDEX) != layout.index:
-        with replacing(folder / INDEX) as file:
-            file.write(0, layout.index)
+    if layout.index is not None:
+        if _read(folder / INDEX) != layout.index:
+            _write_index(folder, layout.index)
+        for path in leftovers(folder / INDEX):
+            with suppress(OSError):  # where what another process still writes cannot be removed
+                path.unlink()
     return True
+
+
+def _write_index(folder: Path, index: bytes) -> None:
+    try:
+        with replacing(folder / INDEX) as file:
+            file.write(0, index)
+    except FileNotFoundError:
+        # Another process wrote it at the same time, and took this one's for a leftover.
+        if _read(folder / INDEX) != index:
+            raise
 
 
 def unwritable(path: Path, error: OSError | str, hint: str = "") -> InitPolicyError:

@@ -309,6 +309,74 @@ def test_remains_of_a_killed_process_are_removed(planned, whole, tmp_path) -> No
     assert contents(out) == whole | {".mine.partial": b"mine"}
 
 
+@pytest.mark.parametrize("missing", [[], [INDEX], [NAMES[1], INDEX]])
+def test_remains_of_the_index_are_removed(planned, whole, tmp_path, missing) -> None:
+    out = tmp_path / "whole"
+    for name in missing:
+        (out / name).unlink()
+    (out / f".{INDEX}.0123abcd.partial").write_bytes(whole[INDEX][:20])
+    initpolicy.materialize(planned(), out, resume=True, **ONE_BY_ONE)
+    assert contents(out) == whole
+
+
+def test_the_index_of_a_killed_process_is_written_by_the_next(planned, whole, tmp_path) -> None:
+    out, plan = tmp_path / "out", planned()
+    dying = PROGRAM.replace("Block.draw = slow", DYING)
+    arguments = [sys.executable, "-c", dying, str(tmp_path / "policy.toml"), str(out)]
+    assert subprocess.run(arguments, check=False, capture_output=True).returncode == 9
+    (partial,) = contents(out).keys() - whole.keys()
+    assert partial.startswith(f".{INDEX}.")
+    initpolicy.materialize(plan, out, resume=True, **ONE_BY_ONE)
+    assert contents(out) == whole
+
+
+DYING = """
+import os
+from initpolicy.materialization import replacing
+finish = replacing.Replacement.finish
+def dying(self):
+    if "index" in self.target.name:
+        os._exit(9)
+    finish(self)
+replacing.Replacement.finish = dying
+"""
+
+
+def test_two_processes_that_write_the_index_at_once(planned, whole, tmp_path, monkeypatch) -> None:
+    """The second one takes the file of the first for a leftover, which does no harm."""
+    out, plan = tmp_path / "out", planned()
+    finish = replacing.Replacement.finish
+    others: list[bool] = []
+
+    def late(self) -> None:
+        if self.target.name == INDEX and not others:
+            others.append(True)
+            assert initpolicy.materialize(plan, out, resume=True, **ONE_BY_ONE).complete
+        finish(self)
+
+    monkeypatch.setattr(replacing.Replacement, "finish", late)
+    assert initpolicy.materialize(plan, out, **ONE_BY_ONE).complete
+    assert others
+    assert contents(out) == whole
+
+
+def test_a_folder_that_vanishes_before_the_index_is_an_error(
+    planned, tmp_path, monkeypatch
+) -> None:
+    out = tmp_path / "out"
+    finish = replacing.Replacement.finish
+
+    def vanished(self) -> None:
+        if self.target.name == INDEX:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        finish(self)
+
+    monkeypatch.setattr(replacing.Replacement, "finish", vanished)
+    assert refusal(planned(), out, **ONE_BY_ONE) == (
+        f"IP518 {out} cannot be written: No such file or directory"
+    )
+
+
 def test_ctrl_c_does_not_wait_for_a_disk_that_hangs(planned, tmp_path, monkeypatch) -> None:
     hanging, free = threading.Event(), threading.Event()
 
