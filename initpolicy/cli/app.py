@@ -24,8 +24,13 @@ from initpolicy.cli.options import (
     Kwarg,
     Model,
     Output,
+    PlanFile,
     Policies,
+    PolicyOrPlan,
+    Quiet,
     Seed,
+    Strict,
+    Threads,
     Var,
     app,
     reporting,
@@ -85,9 +90,7 @@ def plan(
     var: Var = None,
     kwarg: Kwarg = None,
     input: Example = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="exit with 1 if there are warnings")
-    ] = False,
+    strict: Strict = False,
     output: AsWhat = Output.text,
 ) -> None:
     """Show what each tensor of a model would begin with."""
@@ -108,14 +111,8 @@ def plan(
 @app.command()
 def apply(
     model: Model,
-    policy: Annotated[
-        str | None,
-        typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name"),
-    ] = None,
-    plan: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="carry out a plan in JSON, in place of a policy"),
-    ] = None,
+    policy: PolicyOrPlan = None,
+    plan: PlanFile = None,
     seed: Seed = None,
     var: Var = None,
     kwarg: Kwarg = None,
@@ -126,12 +123,8 @@ def apply(
     draws: Annotated[
         Draws, typer.Option(help="whose random numbers: ours, or torch's after manual_seed(seed)")
     ] = Draws.initpolicy,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="how many may draw; torch's by default")
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="neither progress nor summary, only warnings")
-    ] = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
     output: AsWhat = Output.text,
 ) -> None:
     """Initialize a model, and save it."""
@@ -223,10 +216,7 @@ def explain(
     subject: Annotated[
         str, typer.Argument(metavar="MODEL|CODE", help="a model, or a problem's code such as IP203")
     ],
-    policy: Annotated[
-        str | None,
-        typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name"),
-    ] = None,
+    policy: PolicyOrPlan = None,
     parameters: Annotated[
         list[str] | None,
         typer.Argument(metavar="PARAMETER", help="names of tensors, or globs"),

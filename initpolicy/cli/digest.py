@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from initpolicy.cli import inputs
-from initpolicy.cli.options import AsWhat, Kwarg, Output, app, reporting
+from initpolicy.cli.options import AsWhat, Kwarg, ModelOrFile, Output, app, reporting
 from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.report import machine, text
 
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def digest(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="MODEL|FILE", help="a model, a checkpoint, or the folder of one"),
-    ],
+    source: ModelOrFile,
     kwarg: Kwarg = None,
     tensors: Annotated[
         bool, typer.Option("--tensors", help="the digest of each tensor as well")

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from initpolicy.cli import inputs
-from initpolicy.cli.options import AsWhat, Kwarg, Output, Seed, Var, app, reporting
+from initpolicy.cli.options import (
+    AsWhat,
+    Kwarg,
+    Output,
+    PolicyOrPlan,
+    Quiet,
+    Seed,
+    Threads,
+    Var,
+    app,
+    reporting,
+)
 from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.report import machine, text
 
@@ -23,10 +34,7 @@ def materialize(
         str | None,
         typer.Argument(metavar="MODEL", help="package.module:callable or file.py:callable"),
     ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name"),
-    ] = None,
+    policy: PolicyOrPlan = None,
     out: Annotated[str, typer.Option(metavar="DIR", help="the folder to write to")] = "",
     plan: Annotated[
         str | None,
@@ -47,12 +55,8 @@ def materialize(
     seed: Seed = None,
     var: Var = None,
     kwarg: Kwarg = None,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="how many may draw; torch's by default")
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="neither progress nor summary, only warnings")
-    ] = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
     output: AsWhat = Output.text,
 ) -> None:
     """Write a model's first values into safetensors files, however large it is."""

@@ -49,6 +49,15 @@ Model = Annotated[
 Policies = Annotated[
     str, typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name")
 ]
+PolicyOrPlan = Annotated[
+    str | None, typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name")
+]
+PlanFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="a plan in JSON, in place of a policy")
+]
+ModelOrFile = Annotated[
+    str, typer.Argument(metavar="MODEL|FILE", help="a model, a checkpoint, or the folder of one")
+]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="in place of the policy's seed")]
 Var = Annotated[
     list[str] | None,
@@ -74,6 +83,13 @@ Example = Annotated[
         "ids=8,128:int64:50257 for each argument, or file.py:function that gives a batch",
     ),
 ]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="how many may draw; torch's by default")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="neither progress nor summary, only warnings")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="exit with 1 if there are warnings")]
 AsWhat = Annotated[
     Output, typer.Option(help="for people, or for programs; sarif, junit and github tell findings")
 ]

@@ -11,7 +11,18 @@ import typer
 
 import initpolicy
 from initpolicy.cli import arguments, inputs
-from initpolicy.cli.options import AsWhat, Kwarg, Model, Output, Seed, Var, app, reporting
+from initpolicy.cli.options import (
+    AsWhat,
+    Kwarg,
+    Model,
+    Output,
+    PlanFile,
+    PolicyOrPlan,
+    Seed,
+    Var,
+    app,
+    reporting,
+)
 from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.report import findings, machine, text
 from initpolicy.report import signals as report
@@ -22,10 +33,7 @@ FAILED = 1
 @app.command()
 def probe(
     model: Model,
-    policy: Annotated[
-        str | None,
-        typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name"),
-    ] = None,
+    policy: PolicyOrPlan = None,
     other: Annotated[
         str | None, typer.Argument(metavar="POLICY_B", help="a second policy, for comparison")
     ] = None,
@@ -37,9 +45,7 @@ def probe(
             "that gives a batch",
         ),
     ] = None,
-    plan: Annotated[
-        str | None, typer.Option(metavar="FILE", help="a plan in JSON, in place of a policy")
-    ] = None,
+    plan: PlanFile = None,
     draws: Annotated[int, typer.Option(metavar="N", help="how many seeds")] = 3,
     seed: Seed = None,
     loss: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from initpolicy.cli.options import AsWhat, Output, app, reporting
+from initpolicy.cli.options import AsWhat, Output, Strict, app, reporting
 from initpolicy.report import machine, text
 from initpolicy.report.summary import count
 
@@ -23,9 +23,7 @@ def examples(
     policies: Annotated[
         str, typer.Argument(metavar="POLICIES", help="a folder of policies, or one policy's file")
     ],
-    strict: Annotated[
-        bool, typer.Option("--strict", help="exit with 1 if there are warnings")
-    ] = False,
+    strict: Strict = False,
     output: AsWhat = Output.text,
 ) -> None:
     """Check policies against the models that they name in lines `#:model file.py:callable`."""

@@ -11,7 +11,19 @@ import typer
 
 import initpolicy
 from initpolicy.cli import arguments, inputs
-from initpolicy.cli.options import AsWhat, Data, Kwarg, Output, Seed, Var, app, reporting
+from initpolicy.cli.options import (
+    AsWhat,
+    Data,
+    Kwarg,
+    ModelOrFile,
+    Output,
+    PlanFile,
+    PolicyOrPlan,
+    Seed,
+    Var,
+    app,
+    reporting,
+)
 from initpolicy.problems import InitPolicyError, Problem
 from initpolicy.report import machine, text
 from initpolicy.report import verdict as report
@@ -27,17 +39,9 @@ FOUND = 1
 
 @app.command()
 def verify(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="MODEL|FILE", help="a model, a checkpoint, or the folder of one"),
-    ],
-    policy: Annotated[
-        str | None,
-        typer.Argument(metavar="POLICY", help="a TOML file, or a built-in policy's name"),
-    ] = None,
-    plan: Annotated[
-        str | None, typer.Option(metavar="FILE", help="a plan in JSON, in place of a policy")
-    ] = None,
+    source: ModelOrFile,
+    policy: PolicyOrPlan = None,
+    plan: PlanFile = None,
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="what a checkpoint is a checkpoint of")
     ] = None,
