@@ -18,7 +18,7 @@ NewMemory = list[tuple[Slot, torch.Tensor]]
 def check_memory(plan: Plan, inventory: Inventory, device: torch.device | None) -> None:
     """Raise unless every tensor has memory of its own, or is on the meta device and can get it."""
     _check_apart(plan, inventory)
-    on_meta = [slot for slot in inventory.slots if _on_meta(slot)]
+    on_meta = [slot for slot in inventory.slots if slot.tensor.is_meta and _on_meta(slot)]
     if not on_meta:
         return
     if device is None:
@@ -147,8 +147,7 @@ def _parametrization(name: str) -> str:
 
 
 def _on_meta(slot: Slot) -> bool:
-    if slot.computed is None:
-        return slot.tensor.is_meta
+    """Whether what holds the values is on the meta device, where outlines of computed ones are."""
     return any(tensor.is_meta for tensor in slot.tensors)
 
 

@@ -67,7 +67,7 @@ def _names(
     """The local names and kinds of what modules hold, each with the last site that is a part."""
     parts: dict[tuple[int, str], Site] = {}
     computed: dict[int, dict[str, Kind]] = {}
-    for slot in inventory.slots:
+    for slot in inventory.slots if inventory.computed else ():
         for site in slot.sites:
             if site.part_of:
                 parts[id(site.module), site.local_name] = site
@@ -169,6 +169,8 @@ def left(inventory: Inventory, matching: Matching) -> Iterator[Slot]:
 
 def both(inventory: Inventory, matching: Matching) -> Iterator[Problem]:
     """Rules on a computed tensor, and on what it is computed from."""
+    if not inventory.computed:
+        return
     for slot, part in zip(inventory.slots, matching.deciding, strict=True):
         name = slot.sites[0].part_of
         whole = matching.by_site[name] if name and part else ()

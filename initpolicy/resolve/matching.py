@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -38,9 +38,9 @@ class Matching:
     """For each rule, the modules that it selects by type and name, once for each of their names."""
 
 
-def distinct(many: Iterable[Matches]) -> Iterable[Matches]:
+def distinct(many: Collection[Matches]) -> Iterable[Matches]:
     """Every tuple of matches once."""
-    return {id(matches): matches for matches in many}.values()
+    return dict(zip(map(id, many), many, strict=True)).values()
 
 
 Condition = Callable[[Slot, Site, Rule, Mapping[str, int]], bool]
@@ -62,20 +62,18 @@ def match(policy: Policy, inventory: Inventory, holds: Condition) -> Matching:
         return tuple(found)
 
     by_site = matching.by_site
+    nobody = _Speaking((), {})
     for slot in inventory.slots:
         for site in slot.sites:
-            speaking = speaking_of.get((site.module_name, id(site.module)))
-            if speaking is None:
-                by_site[site.name] = ()
-                continue
-            if speaking.known is None:
+            speaking = speaking_of.get((site.module_name, id(site.module)), nobody)
+            known = speaking.known
+            if known is None:
                 by_site[site.name] = matches(speaking, slot, site)
                 continue
             key = (site.kind, site.local_name, site.part_of and site.computed_local_name)
-            known = speaking.known.get(key)
-            if known is None:
-                known = speaking.known[key] = matches(speaking, slot, site)
-            by_site[site.name] = known
+            if key not in known:
+                known[key] = matches(speaking, slot, site)
+            by_site[site.name] = known[key]
         matching.deciding.append(by_site[slot.sites[0].name])
     return matching
 
