@@ -135,8 +135,10 @@ def _check_draws(draws: Draws, jobs: list[Job]) -> None:
         raise InitPolicyError(
             Problem("IP304", f"there are no draws {draws!r}", 'write "initpolicy" or "torch"')
         )
+    if draws == "initpolicy":
+        return
     sharded = [job.slot.name for job in jobs if is_sharded(job.slot.tensor)]
-    if draws == "torch" and sharded:
+    if sharded:
         raise InitPolicyError(
             Problem(
                 "IP304",

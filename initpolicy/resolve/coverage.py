@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from initpolicy.model import Inventory, Kind, Site, Slot, class_of, declared
+from initpolicy.model import Inventory, Kind, Slot, class_of, declared
 from initpolicy.policy.glob import NameSelector, TypeSelector, suggest
 from initpolicy.policy.model import Entry, Keep, Policy, Rule
 from initpolicy.problems import Location, Problem, listed
@@ -45,40 +45,34 @@ def _unmatched(policy: Policy, inventory: Inventory, matching: Matching) -> Iter
                     rule.location,
                 )
             continue
-        silent = [entry for entry in rule.entries if (index, entry.key) not in spoken]
-        if not silent:
-            continue
-        names = _names(selected, inventory)
-        for entry in silent:
+        for entry in rule.entries:
+            if (index, entry.key) in spoken:
+                continue
             # A parameter that is declared as None, such as the bias of Conv2d(bias=False), is
             # known to the module: a rule on it is no slip of the pen.
-            known = [
-                name
-                for (name, kind), part in names.items()
-                if kind == entry.kind and not (part and names_whole(entry, part))
-            ]
+            known = _names(entry, selected, inventory)
             if not any(entry.glob.match(name) is not None for name in known):
-                yield _no_tensor(rule, entry, known, len(selected))
+                every = list(dict.fromkeys(_names(entry, selected, inventory)))
+                yield _no_tensor(rule, entry, every, len(selected))
 
 
-def _names(
-    modules: Iterable[nn.Module], inventory: Inventory
-) -> dict[tuple[str, str], Site | None]:
-    """The local names and kinds of what modules hold, each with the last site that is a part."""
-    parts: dict[tuple[int, str], Site] = {}
+def _names(entry: Entry, modules: Iterable[nn.Module], inventory: Inventory) -> Iterator[str]:
+    """The local names of what modules hold, of those that a key may speak of."""
+    parts = {
+        (id(site.module), site.local_name): site
+        for slot in (inventory.slots if inventory.computed else ())
+        for site in slot.sites
+        if site.part_of
+    }
     computed: dict[int, dict[str, Kind]] = {}
-    for slot in inventory.slots if inventory.computed else ():
+    for slot in inventory.computed:
         for site in slot.sites:
-            if site.part_of:
-                parts[id(site.module), site.local_name] = site
-            if slot.computed is not None:
-                computed.setdefault(id(site.module), {})[site.local_name] = site.kind
-    names: dict[tuple[str, str], Site | None] = {}
+            computed.setdefault(id(site.module), {})[site.local_name] = site.kind
     for module in {id(module): module for module in modules}.values():
-        own = {**declared(module), **computed.get(id(module), {})}
-        for local_name, kind in own.items():
-            names[local_name, kind] = parts.get((id(module), local_name))
-    return names
+        for name, kind in (declared(module) | computed.get(id(module), {})).items():
+            part = parts.get((id(module), name))
+            if kind == entry.kind and not (part and names_whole(entry, part)):
+                yield name
 
 
 def _no_module(rule: Rule, inventory: Inventory) -> Problem:

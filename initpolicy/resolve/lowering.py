@@ -30,6 +30,9 @@ from initpolicy.policy.names import AUTO, AUTO_GAIN
 from initpolicy.resolve.gains import GainError, is_auto
 from initpolicy.resolve.scope import FUNCTIONS, TensorScope
 
+Scope = Callable[[], TensorScope]
+"""Gives what expressions see, which most laws do not ask for."""
+
 _HOLES = re.compile(r"\{([^{}]*)\}")
 
 
@@ -68,7 +71,7 @@ class Lowering:
         self._laws: dict[Hashable, Law] = {}
         self._bound: dict[Hashable, Callable[[Facts], Law]] = {}  # initializers to arguments
 
-    def lower(self, value: Call | Chunks, slot: Slot, scope: TensorScope) -> Lowered:
+    def lower(self, value: Call | Chunks, slot: Slot, scope: Scope) -> Lowered:
         """Evaluate the arguments for one tensor and give its law; raises `LoweringError`."""
         if isinstance(value, Chunks):
             return self._stacked(value, slot, scope)
@@ -82,7 +85,7 @@ class Lowering:
             )
         return Lowered(law, stream)
 
-    def _stacked(self, value: Chunks, slot: Slot, scope: TensorScope) -> Lowered:
+    def _stacked(self, value: Chunks, slot: Slot, scope: Scope) -> Lowered:
         count = len(value.parts)
         shape = slot.shape
         if not shape or shape[0] % count:
@@ -92,15 +95,20 @@ class Lowering:
                 "give as many initializers as there are parts",
             )
         facts = Facts((shape[0] // count, *shape[1:]), slot.facts.dtype)
-        part_scope = scope.of(facts)
+        part_scope = scope().of(facts)
         laws = [
-            None if isinstance(part, Keep) else self._law(part, facts, slot.dtype, part_scope)
+            None
+            if isinstance(part, Keep)
+            else self._law(part, facts, slot.dtype, lambda: part_scope)
             for part in value.parts
         ]
         return Lowered(Stacked(tuple(laws)), "")
 
-    def _law(self, call: Call, facts: Facts, dtype: torch.dtype, scope: TensorScope) -> Law:
-        arguments = _evaluated(call, facts, scope)
+    def _law(self, call: Call, facts: Facts, dtype: torch.dtype, scope: Scope) -> Law:
+        if call.is_closed and not call.common:
+            arguments = _Arguments(call.arguments, facts)
+        else:
+            arguments = _evaluated(call, facts, scope())
         alike = (call.fn, arguments)
         law = self._laws.get(alike)
         if law is None:
@@ -137,8 +145,6 @@ class Lowering:
 
 
 def _evaluated(call: Call, facts: Facts, scope: TensorScope) -> _Arguments:
-    if call.is_closed and not call.common:
-        return _Arguments(call.arguments, facts)
     given = dict(call.common)
     parameters = initializers.get(call.fn).parameters
     formulas = {parameter.name for parameter in parameters if parameter.is_formula}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -275,7 +276,7 @@ class _Resolving:
             self.check_constructor(match, slot, site)
             return None
         try:
-            return self.lowering.lower(value, slot, self.scope(slot, site, match.captures))
+            return self.lowering.lower(value, slot, partial(self.scope, slot, site, match.captures))
         except LoweringError as error:
             message = f"{error.message}; {error.hint}" if error.hint else error.message
             what = f"rule {match.rule}: `{match.entry.key}`"
