@@ -1,4 +1,4 @@
-"""Operations that numba has no words for: fused multiply-add, bits of floats, vectors, prefetch."""
+"""Operations that numba has no words for: bits, width of vectors, prefetch, the stack."""
 # numba compiles these functions from their source: their types are numba's, not Python's.
 # pyright: basic, reportCallIssue=false, reportPrivateImportUsage=false
 
@@ -10,37 +10,11 @@ from numba.extending import intrinsic
 
 
 @intrinsic
-def fma(context, a, b, c):
-    """Return a * b + c, rounded once."""
-    real = types.float32
-    return real(real, real, real), lambda _, builder, __, args: builder.fma(*args)
-
-
-@intrinsic
 def as_float(context, a):
     """Return the float32 with these bits."""
     return types.float32(types.int32), lambda _, builder, __, args: builder.bitcast(
         args[0], ir.FloatType()
     )
-
-
-@intrinsic
-def as_bits(context, a):
-    """Return the bits of a float32."""
-    return types.int32(types.float32), lambda _, builder, __, args: builder.bitcast(
-        args[0], ir.IntType(32)
-    )
-
-
-@intrinsic
-def read(context, table, row):
-    """Return table[row] for a 32-bit row within the table, unchecked."""
-
-    def generate(context, builder, signature, args):
-        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
-        return builder.load(builder.gep(array.data, [args[1]]))
-
-    return table.dtype(table, types.int32), generate
 
 
 @intrinsic
@@ -58,6 +32,15 @@ def prefer_wide_vectors(context):
     return types.void(), generate
 
 
+def _expect(builder, data, index):
+    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    prefetch = builder.module.declare_intrinsic(
+        "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+    )
+    place = builder.bitcast(builder.gep(data, [index]), byte)
+    builder.call(prefetch, [place, flag(1), flag(3), flag(1)])
+
+
 @intrinsic
 def expect_writes(context, array, start, stop):
     """Ask for the cache lines of array[start:stop], while words are made.
@@ -67,17 +50,26 @@ def expect_writes(context, array, start, stop):
 
     def generate(context, builder, signature, args):
         values = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
-        byte, flag, size = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
-        prefetch = builder.module.declare_intrinsic(
-            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-        )
-        line = size(64 * 8 // signature.args[0].dtype.bitwidth)
+        line = args[1].type(64 * 8 // signature.args[0].dtype.bitwidth)
         with cgutils.for_range_slice(builder, args[1], args[2], line) as (index, _):
-            place = builder.bitcast(builder.gep(values.data, [index]), byte)
-            builder.call(prefetch, [place, flag(1), flag(3), flag(1)])
+            _expect(builder, values.data, index)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, types.int64), generate
+
+
+@intrinsic(prefer_literal=True)
+def expect_lanes(context, array, start, count):
+    """Ask for the cache lines of a constant number of elements, without a loop."""
+
+    def generate(context, builder, signature, args):
+        values = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
+        line = 64 * 8 // signature.args[0].dtype.bitwidth
+        for more in range(0, count.literal_value, line):
+            _expect(builder, values.data, builder.add(args[1], args[1].type(more)))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, count), generate
 
 
 @intrinsic
@@ -98,10 +90,10 @@ def room_for(context, kind, count):
     """
 
     def generate(context, builder, signature, args):
-        element = context.get_data_type(kind.instance_type)
+        element = context.get_data_type(kind.dtype)
         with builder.goto_entry_block():
             place = builder.alloca(ir.ArrayType(element, count.literal_value))
             place.align = 64
         return builder.bitcast(place, element.as_pointer())
 
-    return types.CPointer(kind.instance_type)(kind, count), generate
+    return types.CPointer(kind.dtype)(kind, count), generate

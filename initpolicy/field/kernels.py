@@ -2,8 +2,9 @@
 
 Importing this module imports numba. Only compiling does it: cpu.py runs what was compiled before.
 
-Words go to a buffer that stays in the first-level cache, and a second loop maps them to values. Of
-short runs, many share a buffer. Where all are alike, the first loop steps from run to run.
+A long run's words are made and turned into values in one loop. Short runs share a buffer of words
+that stays in the first-level cache, and a second loop turns all into values; where the runs are
+alike, the first loop steps from one to the next.
 """
 # numba compiles these functions from their source: their types are numba's, not Python's.
 # pyright: basic, reportCallIssue=false, reportPrivateImportUsage=false
@@ -15,26 +16,42 @@ import numba
 import numpy as np
 from numba.core import types
 
-from initpolicy.field.draws import BLOCK, HEAD
+from initpolicy.field.draws import HEAD
 from initpolicy.field.intrinsics import (
-    as_bits,
     as_float,
     at_address,
+    expect_lanes,
     expect_writes,
     prefer_wide_vectors,
     room_for,
 )
-from initpolicy.field.philox import philox, philox_word
+from initpolicy.field.lanes import (
+    as_bits,
+    chosen_below,
+    interleaved,
+    joined,
+    load,
+    lower_8,
+    lower_32,
+    numbered,
+    part,
+    store,
+)
+from initpolicy.field.philox import LOWER, common, key_of, one_round, philox, two_rounds
 from initpolicy.field.sum_kernel import sum_entry
-from initpolicy.field.values import Normal, Raw, Truncated, Uniform, convert, round_to
+from initpolicy.field.values import Normal, Raw, Truncated, Uniform, draw_lanes, is_light, round_to
 
 u32, u64, i32, i64 = np.uint32, np.uint64, np.int32, np.int64
 
-TWO, THREE, THIRTY_TWO = u64(2), u64(3), u64(32)
+WIDE = "+avx512f" in llvm.get_host_cpu_features().flatten()
+COUNT = 16 if WIDE else 8  # counters side by side, and values: as many as registers have room for
+STEP = 4 * COUNT  # words that they make
+ONE, TWO, THREE, THIRTY_TWO = u64(1), u64(2), u64(3), u64(32)
 HALVES = u64(34)  # bits of an index that the upper half of its counter does not depend on
 LONG = 256  # indices of a run that is drawn alone
 BLOCKS = 256  # Philox blocks that short runs share
-ROOM = 4 * BLOCKS + 4  # words: what is copied in fours may reach behind them
+ROOM = 4 * BLOCKS + STEP  # words: what is copied in fours or made in lanes may reach behind them
+AHEAD = 256  # elements between those that are drawn and those whose memory is asked for
 
 
 @numba.njit(forceinline=True)
@@ -45,12 +62,65 @@ def _until_carry(index, step):
 
 
 @numba.njit(forceinline=True)
-def _store_block(words, i, low, high, stream):
-    a, b, c, d = philox(low, high, *stream)
-    words[4 * i] = a
-    words[4 * i + 1] = b
-    words[4 * i + 2] = c
-    words[4 * i + 3] = d
+def _draw_long(out, first, stop, counter, stream, words, law):
+    """Draw a multiple of STEP elements, of this counter and those after it."""
+    high, low = counter >> THIRTY_TWO, numbered(COUNT) + counter
+    if is_light(law):
+        _draw_in_turn(out, first, stop, low, common(high, stream), stream, law)
+    else:
+        _draw_side_by_side(out, first, stop, low, common(high, stream), stream, words, law)
+
+
+@numba.njit(forceinline=True)
+def _draw_in_turn(out, first, stop, low, shared, stream, law):
+    for place in range(first, stop, STEP):
+        expect_lanes(out, place + AHEAD, STEP)
+        words = interleaved(*philox(low, shared, stream))
+        draw_lanes(part(words, 0), out, place, law)
+        draw_lanes(part(words, 1), out, place + COUNT, law)
+        draw_lanes(part(words, 2), out, place + 2 * COUNT, law)
+        draw_lanes(part(words, 3), out, place + 3 * COUNT, law)
+        low = low + u64(COUNT)
+
+
+@numba.njit(forceinline=True)
+def _draw_side_by_side(out, first, stop, low, shared, stream, words, law):
+    """Make two rounds of the next words in each turn, and a quarter of the last words' values.
+
+    Words are a chain of multiplications, and values wait for a table: together they hardly wait.
+    """
+    keys = numba.carray(room_for(u64, 16), (16,))
+    for i in range(8):
+        keys[2 * i], keys[2 * i + 1] = key_of(i + 2, stream)
+    store(words, 0, interleaved(*philox(low, shared, stream)))
+    low = low + u64(COUNT)
+    state, turn = two_rounds(low, shared), u64(0)
+    for place in range(first, stop - STEP, COUNT):
+        expect_lanes(out, place + AHEAD, COUNT)
+        draw_lanes(load(words, i64(turn * u64(COUNT)), COUNT), out, place, law)
+        key = u64(4) * turn
+        state = one_round(state, keys[key], keys[key + ONE])
+        state = one_round(state, keys[key + TWO], keys[key + THREE])
+        turn += ONE
+        if turn == u64(4):
+            a, b, c, d = state
+            store(words, 0, interleaved(joined(a, b), joined(c, d)))
+            low = low + u64(COUNT)
+            state, turn = two_rounds(low, shared), u64(0)
+    draw_words(words, 0, STEP, out, stop - STEP, law)
+
+
+@numba.njit(forceinline=True)
+def draw_words(words, skip, take, out, done, law):
+    """Draw what `take` words make; there must be COUNT more, of whatever value."""
+    whole = take - take % COUNT
+    for i in range(0, whole, COUNT):
+        draw_lanes(load(words, skip + i, COUNT), out, done + i, law)
+    if whole < take:
+        rest = numba.carray(room_for(out.dtype, COUNT), (COUNT,))
+        draw_lanes(load(words, skip + whole, COUNT), rest, 0, law)
+        for i in range(take - whole):
+            out[done + whole + i] = rest[i]
 
 
 @numba.njit(forceinline=True)
@@ -65,37 +135,46 @@ def _move_block(words, source, target):
 
 
 @numba.njit(forceinline=True)
-def _store_words(words, index, step, count, word, stream):
-    """Make a word of each block, the same one of all; it is a constant, and so the rest is left."""
-    high = u32(index >> HALVES)
-    for i in range(count):
-        words[i] = philox(u32(index >> TWO), high, *stream)[word]
-        index = u64(index + step)
+def _store_blocks(words, i, counters, high, stream):
+    """Put the words of counters' blocks into the buffer, from block number i on."""
+    store(words, 4 * i, interleaved(*philox(counters, common(high, stream), stream)))
+
+
+@numba.njit(forceinline=True)
+def _store_words(words, indices, step, count, word, shared, stream):
+    """Put a word of each block into the buffer, the same one of all; it is a constant."""
+    for i in range(0, count, COUNT):
+        pair = philox(indices >> TWO, shared, stream)[word >> 1]
+        store(words, i, lower_32(pair >> ((word & 1) << 5)))
+        indices = indices + step * u64(COUNT)
 
 
 @numba.njit(forceinline=True)
 def _store_alike(words, index, step, width, count, stream):
     """Make the words of runs that lie within one block each, one run behind the other."""
-    place, high = i64(index & THREE), u32(index >> HALVES)
+    shared = common(index >> HALVES, stream)
+    indices, place = numbered(COUNT) * step + index, i64(index & THREE)
     if width > 1:
-        for i in range(count):
-            _store_block(words, i, u32(index >> TWO), high, stream)
-            index = u64(index + step)
+        for i in range(0, count, COUNT):
+            store(words, 4 * i, interleaved(*philox(indices >> TWO, shared, stream)))
+            indices = indices + step * u64(COUNT)
         if width < 4:
             for i in range(count):
                 _move_block(words, 4 * i + place, width * i)
     elif step & THREE:
-        for i in range(count):
-            words[i] = philox_word(u32(index & THREE), u32(index >> TWO), high, *stream)
-            index = u64(index + step)
+        for i in range(0, count, COUNT):
+            front, back = philox(indices >> TWO, shared, stream)
+            pair = front ^ ((front ^ back) & (u64(0) - ((indices >> ONE) & ONE)))
+            store(words, i, lower_32(pair >> ((indices & ONE) << u64(5))))
+            indices = indices + step * u64(COUNT)
     elif place == 0:
-        _store_words(words, index, step, count, 0, stream)
+        _store_words(words, indices, step, count, 0, shared, stream)
     elif place == 1:
-        _store_words(words, index, step, count, 1, stream)
+        _store_words(words, indices, step, count, 1, shared, stream)
     elif place == 2:
-        _store_words(words, index, step, count, 2, stream)
+        _store_words(words, indices, step, count, 2, shared, stream)
     else:
-        _store_words(words, index, step, count, 3, stream)
+        _store_words(words, indices, step, count, 3, shared, stream)
 
 
 @numba.njit
@@ -119,7 +198,7 @@ def draw_runs(like, rows, row, law):
     out = numba.carray(at_address(like, row[0]), (size,))
     starts = numba.carray(at_address(rows, following), (size,))
     stops = numba.carray(at_address(rows, step), (size,))
-    stream = (u32(row[7]), u32(row[7] >> THIRTY_TWO), u32(row[8]), u32(row[8] >> THIRTY_TWO))
+    stream = row[7] & LOWER, row[7] >> THIRTY_TWO, row[8] & LOWER, row[8] >> THIRTY_TWO
     words = numba.carray(room_for(u32, ROOM), (ROOM,))
     counters = numba.carray(room_for(u64, BLOCKS), (BLOCKS,))
     sources = numba.carray(room_for(u32, BLOCKS), (BLOCKS,))
@@ -143,12 +222,16 @@ def draw_runs(like, rows, row, law):
             index = u64(index + u64(u64(count) * step))
         elif left >= LONG:
             skip = i64(index & THREE)  # words of the first block that come before the run
-            take = min(left, min(BLOCK - skip, _until_carry(index, u64(1))))
-            expect_writes(out, done, done + take)
-            low, high = u32(index >> TWO), u32(index >> HALVES)
-            for i in range((skip + take + 3) >> 2):
-                _store_block(words, i, u32(low + u32(i)), high, stream)
+            take = min(left, _until_carry(index, ONE))
+            counter = u64(index >> TWO)
+            whole = skip == 0 and take >= STEP
+            take = take - take % STEP if whole else min(take, STEP - skip)
             index, left = u64(index + u64(take)), left - take
+            if whole:
+                _draw_long(out, done, done + take, counter, stream, words, law)
+                done += take
+                continue
+            _store_blocks(words, 0, numbered(COUNT) + counter, counter >> THIRTY_TWO, stream)
         else:  # as many whole runs as there is room for
             skip = take = blocks = 0
             while True:
@@ -179,13 +262,13 @@ def draw_runs(like, rows, row, law):
                 if left >= LONG or blocks > BLOCKS - LONG // 4 - 2:
                     break
             expect_writes(out, done, done + take)
-            for i in range(blocks):
-                counter = counters[i]
-                _store_block(words, i, u32(counter), u32(counter >> THIRTY_TWO), stream)
+            for i in range(0, blocks, COUNT):
+                some = load(counters, i, COUNT)
+                _store_blocks(words, i, some, some >> THIRTY_TWO, stream)
             if take < 4 * blocks:
                 for i in range(blocks):  # what this puts behind a run, the next run overwrites
                     _move_block(words, sources[i], targets[i])
-        convert(words[skip : skip + take], out[done : done + take], law)
+        draw_words(words, skip, take, out, done, law)
         done += take
 
 
@@ -239,14 +322,28 @@ def _interval(like, rows, count):
         draw_runs(like, rows, table[i], law)
 
 
+@numba.njit(forceinline=True)
+def _code(values, mantissa, exponent, negative_zero):
+    bits = as_bits(values)
+    code = round_to(bits & u32(0x7FFFFFFF), mantissa, exponent)
+    with_sign = code | ((bits >> 24) & u32(0x80))
+    return lower_8(with_sign if negative_zero else chosen_below(code, 1, code, with_sign))
+
+
 def _narrow(values, out, size, mantissa, exponent, negative_zero):
     """Round float32 values to the codes of an 8-bit format."""
     floats, codes = numba.carray(values, (size,)), numba.carray(out, (size,))
-    for i in range(size):
-        bits = as_bits(floats[i])
-        rounded = round_to(i32(bits & i32(0x7FFFFFFF)), mantissa, exponent)
-        sign = i32(i32(bits >> i32(24)) & i32(0x80))
-        codes[i] = np.uint8(rounded | (sign if negative_zero or rounded else i32(0)))
+    whole = size - size % COUNT
+    for i in range(0, whole, COUNT):
+        store(codes, i, _code(load(floats, i, COUNT), mantissa, exponent, negative_zero))
+    if whole < size:
+        left = numba.carray(room_for(floats.dtype, COUNT), (COUNT,))
+        some = numba.carray(room_for(codes.dtype, COUNT), (COUNT,))
+        for i in range(COUNT):
+            left[i] = floats[min(whole + i, size - 1)]
+        store(some, 0, _code(load(left, 0, COUNT), mantissa, exponent, negative_zero))
+        for i in range(size - whole):
+            codes[whole + i] = some[i]
 
 
 ENTRIES = {
@@ -281,6 +378,8 @@ def machine_code(entry: str, arguments: tuple[str, ...]) -> tuple[str, bytes]:
         codemodel="jitdefault",
         jit=True,
     )
+    # Each function brings its copy of a table; told that addresses do not matter, LLVM keeps one.
+    text = text.replace("internal constant", "internal unnamed_addr constant")
     module = llvm.parse_assembly(text)
     # All that the entry does not call goes, with what only numba's own process could link.
     for function in module.functions:
@@ -288,5 +387,6 @@ def machine_code(entry: str, arguments: tuple[str, ...]) -> tuple[str, bytes]:
             function.linkage = "internal"
     passes = llvm.create_new_module_pass_manager()
     passes.add_global_dead_code_eliminate_pass()
+    passes.add_constant_merge_pass()
     passes.run(module, llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options()))
     return symbol, target.emit_object(module)

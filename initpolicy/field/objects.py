@@ -65,8 +65,9 @@ def _maker() -> tuple[str, ...]:
     llvm: Any = import_module("llvmlite.binding")
 
     here = Path(__file__).parent
-    names = ("kernels.py", "philox.py", "values.py", "intrinsics.py", "sum_kernel.py", "mixing.py")
-    sources = b"".join((here / name).read_bytes() for name in (*names, "quantile.npy"))
+    names = "kernels", "philox", "values", "lanes", "intrinsics", "sum_kernel", "mixing", "quantile"
+    sources = b"".join((here / f"{name}.py").read_bytes() for name in names)
+    sources += (here / "quantile.npy").read_bytes()
     return (
         hashlib.sha256(sources).hexdigest(),
         version("numba"),

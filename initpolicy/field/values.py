@@ -1,8 +1,6 @@
-"""What the CPU's kernels make of a word. Every operation is listed in docs/draws.md.
+"""What the CPU's kernels make of words. Every operation is listed in docs/draws.md.
 
-Importing this module imports numba. What makes the loops vectorise: the table is a constant of the
-module, since as an argument it might overlap the output; it is read by 32-bit indices that are
-known to be good; integers are wrapped to 32 bits after each operation, since numba widens them.
+Importing this module imports numba. Words come in lanes, values are put into an array in lanes.
 """
 # numba compiles these functions from their source: their types are numba's, not Python's.
 # pyright: basic, reportCallIssue=false, reportRedeclaration=false, reportPrivateImportUsage=false
@@ -16,117 +14,152 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from initpolicy.field.intrinsics import as_bits, as_float, fma, read
+from initpolicy.field.intrinsics import as_float
+from initpolicy.field.lanes import (
+    as_bits,
+    as_floats,
+    chosen_below,
+    clamped,
+    doubled,
+    fma,
+    gather,
+    lower_16,
+    lower_32,
+    rounded,
+    signed,
+    signed_64,
+    store,
+    widened,
+    with_ones,
+)
 from initpolicy.field.quantile import (
     CUBIC_0,
     CUBIC_2,
     NEAR_OCTAVES,
     SEGMENT_BITS,
     STEP_BITS,
+    TAIL_OCTAVES,
     first_row,
     load_table,
 )
 
-u32, u64, i32, i64, f32 = np.uint32, np.uint64, np.int32, np.int64, np.float32
+u32, u64, i32, f32 = np.uint32, np.uint64, np.int32, np.float32
 
 NODES, SLOPES = load_table()
-STEP_SHIFT = i32(STEP_BITS)
-STEP_MASK = i32((1 << STEP_BITS) - 1)
-NORMAL_NEAR = i32(first_row(31, 64))
-NORMAL_TAIL = i32(first_row(31, 256) - (NEAR_OCTAVES << SEGMENT_BITS) - first_row(31, 64))
+STEP_MASK = u32((1 << STEP_BITS) - 1)
+NEAR_BIT = u32(1 << 12)  # of a place in the tables with signs
 HALF = f32(0.5)
 ONE = f32(1.0)
-TOP = u32(0x80000000)
-SIGN = i32(-0x80000000)
+SIGN = u32(0x80000000)
+SIZE = u32(0x7FFFFFFF)
+ALL = u32(0xFFFFFFFF)
 TO_UNIT = f32(2.0**-31)
-THIRTY_TWO = u64(32)
 
 
-def put(out, i, value):
-    """Store a float32, rounded to the format that the type of `out` stands for."""
+def _signed_tables() -> np.ndarray:
+    """Give the rows that 32-bit words have, with the sign of z, where `_normal` looks for them."""
+    tables = np.zeros((2, 1 << 14), np.float32)
+    uppers = np.arange(127 << SEGMENT_BITS, 159 << SEGMENT_BITS)  # of float32 from 1 to 2^31
+    near_half = first_row(31, NEAR_OCTAVES)
+    tail_half = first_row(31, TAIL_OCTAVES) - (NEAR_OCTAVES << SEGMENT_BITS)
+    for near, first in ((0, tail_half), (1, near_half)):
+        for minus in (0, 1):
+            sign = 1 if minus != near else -1
+            rows = sign * np.stack((NODES, SLOPES))[:, uppers - first]
+            tables[:, (uppers | minus << 13) ^ near << 12] = rows
+    return tables
+
+
+SIGNED_NODES, SIGNED_SLOPES = _signed_tables()
+
+
+def put(out, i, values):
+    """Store float32 lanes, rounded to the format that the type of `out` stands for."""
 
 
 @overload(put, jit_options={"forceinline": True})
-def _put(out, i, value):
+def _put(out, i, values):
     if out.dtype == types.uint16:
 
-        def store(out, i, value):  # bfloat16
-            bits = u32(as_bits(value))
-            out[i] = np.uint16(u32(bits + u32(0x7FFF) + ((bits >> u32(16)) & u32(1))) >> u32(16))
+        def save(out, i, values):  # bfloat16
+            bits = as_bits(values)
+            store(out, i, lower_16((bits + u32(0x7FFF) + ((bits >> 16) & 1)) >> 16))
 
     elif out.dtype == types.int16:
 
-        def store(out, i, value):  # float16
-            bits = as_bits(value)
-            sign = i32(i32(bits >> i32(16)) & i32(-0x8000))
-            out[i] = np.int16(round_to(i32(bits & i32(0x7FFFFFFF)), i32(10), i32(-14)) | sign)
+        def save(out, i, values):  # float16
+            bits = as_bits(values)
+            small = round_to(bits & SIZE, i32(10), i32(-14))
+            store(out, i, lower_16(small | ((bits >> 16) & u32(0x8000))))
 
     elif out.dtype == types.float64:
 
-        def store(out, i, value):
-            out[i] = np.float64(value)
+        def save(out, i, values):
+            store(out, i, doubled(values))
 
     else:
 
-        def store(out, i, value):
-            out[i] = value
+        def save(out, i, values):
+            store(out, i, values)
 
-    return store
+    return save
 
 
 @numba.njit(forceinline=True)
 def round_to(size, mantissa, exponent):
-    """Round a positive float32's bits to a narrower format, nearest even; it must not overflow.
+    """Round positive float32s' bits to a narrower format, nearest even; none may overflow.
 
     `mantissa` counts the format's stored bits; `exponent` is that of its smallest normal number.
     """
     cut = i32(i32(23) - mantissa)
     # A normal number: add just under half of the last place, and the rest if that place is odd.
-    odd = i32(i32(size >> cut) & i32(1))
     just_under = i32(i32(i32(1) << i32(cut - i32(1))) - i32(1))
-    rebased = i32(size - i32(i32(exponent + i32(126)) << i32(23)))
-    normal = i32(i32(i32(rebased + just_under) + odd) >> cut)
+    rebased = size - i32(i32(exponent + i32(126)) << i32(23))
+    normal = (rebased + just_under + ((size >> cut) & 1)) >> cut
     # A subnormal one: added to this power of two, it is rounded at the format's smallest unit.
     magic = i32(i32(i32(exponent + i32(127)) + cut) << i32(23))
-    subnormal = i32(as_bits(f32(as_float(size) + as_float(magic))) - magic)
-    return subnormal if size < i32(i32(exponent + i32(127)) << i32(23)) else normal
+    subnormal = as_bits(as_floats(size) + as_float(magic)) - magic
+    return chosen_below(size, i32(i32(exponent + i32(127)) << i32(23)), subnormal, normal)
 
 
 @numba.njit(forceinline=True)
-def _interpolate(q, row, flip):
-    """Return |z| from a row of the table; q's lower bits are the step, backwards in the tail."""
-    step = f32(i32(i32(q ^ flip) & STEP_MASK))
-    z = read(NODES, row)
-    g = f32(step * read(SLOPES, row))
-    u = fma(g, fma(f32(z * z), CUBIC_2, CUBIC_0), f32(z * HALF))
+def _interpolate(step, z, slope):
+    """Return z some steps from a node, which all have its sign."""
+    g = step * slope
+    u = fma(g, fma(z * z, CUBIC_2, CUBIC_0), z * HALF)
     return fma(g, fma(g, u, ONE), z)
 
 
 @numba.njit(forceinline=True)
-def _normal(word):
-    """Return the standard normal quantile at the middle of a word's interval."""
-    k = i32(word ^ TOP)
-    sign = i32(k >> i32(31))
-    m = i32(k ^ sign)
-    tail = i32(i32(m << i32(1)) >> i32(31))  # all ones where |x| > 1/2
-    q = as_bits(f32(i32(i32(i32(m ^ tail) << i32(1)) | i32(1))))
-    row = i32(i32(i32(q >> STEP_SHIFT) - NORMAL_NEAR) - i32(tail & NORMAL_TAIL))
-    return as_float(i32(as_bits(_interpolate(q, row, tail)) | i32(sign & SIGN)))
+def _normal(words):
+    """Return the standard normal quantiles at the middles of words' intervals.
+
+    Modulo 2^32, s = 2w + 1 - 2^32 is 2w + 1. As a signed number that is, but for its sign, |s| in
+    the near half and 2^32 - |s| in the tail half; its sign and w's tell which, and the sign of s.
+    """
+    s = signed(with_ones(words))
+    near = (s ^ signed(words)) >> 31  # all ones where |x| < 1/2
+    q = as_bits(rounded(s))
+    place = (q >> STEP_BITS) ^ (near & NEAR_BIT)
+    step = rounded((q ^ near ^ ALL) & STEP_MASK)
+    return _interpolate(step, gather(SIGNED_NODES, place), gather(SIGNED_SLOPES, place))
 
 
 @numba.njit(forceinline=True)
-def _truncated(word, law):
-    """Return the standard normal quantile of a word's place in an interval."""
-    w = u64(word)
-    carry = u64(u64(u64(law.low) * w + law.carry) >> THIRTY_TWO)
-    y = i64(u64(law.start + u64(u64(u64(law.high) * w) + carry)))
-    sign = i64(y >> i64(63))
-    m = i64(y ^ sign)
-    tail = i64(i64(m << i64(1)) >> i64(63))
-    q = as_bits(f32(i64(i64(i64(m ^ tail) << i64(1)) | i64(1))))
-    flip = i32(tail)
-    row = i32(i32(i32(q >> STEP_SHIFT) - law.near) - i32(flip & law.tail))
-    return as_float(i32(as_bits(_interpolate(q, row, flip)) | i32(i32(sign) & SIGN)))
+def _truncated(words, law):
+    """Return the standard normal quantiles at words' places in an interval.
+
+    What `_normal` does, with y, which is s / 2, and all that follows from it 64 bits wide.
+    """
+    w = widened(words)
+    y = w * law.high + ((w * law.low + law.carry) >> 32) + law.start
+    s = with_ones(y)
+    tail = signed(lower_32((s ^ y) >> 32)) >> 31  # all ones where |x| > 1/2
+    q = as_bits(rounded(signed_64(s))) & SIZE
+    row = (q >> STEP_BITS) - law.near - (tail & law.tail)
+    step = rounded((q ^ tail) & STEP_MASK)
+    z = _interpolate(step, gather(NODES, row), gather(SLOPES, row))
+    return as_floats(as_bits(z) | (lower_32(y >> 32) & SIGN))
 
 
 class Raw(NamedTuple):
@@ -169,43 +202,45 @@ def _of(law, kind):
     return getattr(law, "instance_class", None) is kind
 
 
-def convert(words, out, law):
-    """Map words to values; numba compiles the law's own loop."""
+def draw_lanes(words, out, i, law):
+    """Put what a law makes of words into an array, from an index on."""
 
 
-@overload(convert, jit_options={"forceinline": True})
-def _convert(words, out, law):
+@overload(draw_lanes, jit_options={"forceinline": True})
+def _draw_lanes(words, out, i, law):
     if _of(law, Uniform):
 
-        def loop(words, out, law):
+        def draw(words, out, i, law):
+            x = rounded(signed(words ^ SIGN | 1))
             if law.plain:
-                scale = f32(law.half * TO_UNIT)
-                for i in range(words.size):
-                    x = f32(i32(i32(words[i] ^ TOP) | i32(1)))
-                    put(out, i, fma(x, scale, law.mid))
+                put(out, i, fma(x, f32(law.half * TO_UNIT), law.mid))
             else:
-                for i in range(words.size):
-                    x = f32(i32(i32(words[i] ^ TOP) | i32(1)))
-                    value = fma(f32(x * TO_UNIT), law.half, law.mid)
-                    put(out, i, min(max(value, law.least), law.most))
+                put(out, i, clamped(fma(x * TO_UNIT, law.half, law.mid), law.least, law.most))
 
     elif _of(law, Normal):
 
-        def loop(words, out, law):
-            for i in range(words.size):
-                put(out, i, fma(_normal(words[i]), law.std, law.mean))
+        def draw(words, out, i, law):
+            put(out, i, fma(_normal(words), law.std, law.mean))
 
     elif _of(law, Truncated):
 
-        def loop(words, out, law):
-            for i in range(words.size):
-                value = fma(_truncated(words[i], law), law.std, law.mean)
-                put(out, i, min(max(value, law.least), law.most))
+        def draw(words, out, i, law):
+            values = fma(_truncated(words, law), law.std, law.mean)
+            put(out, i, clamped(values, law.least, law.most))
 
     else:
 
-        def loop(words, out, law):
-            for i in range(words.size):
-                out[i] = words[i]
+        def draw(words, out, i, law):
+            store(out, i, words)
 
-    return loop
+    return draw
+
+
+def is_light(law):
+    """Say whether values cost so little that nothing is gained by making words beside them."""
+
+
+@overload(is_light, jit_options={"forceinline": True})
+def _is_light(law):
+    light = not (_of(law, Normal) or _of(law, Truncated))
+    return lambda law: light

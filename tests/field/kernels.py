@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import torch
 
-from initpolicy.field import cpu
+from initpolicy.field import cpu, kernels
 from initpolicy.field import values as compiled
 from initpolicy.field.draws import constants_of
 from initpolicy.field.formats import FLOAT8, format_of
@@ -13,7 +13,7 @@ from initpolicy.field.pieces import array_of
 
 @numba.njit(nogil=True)
 def convert(words, out, law):
-    compiled.convert(words, out, law)
+    kernels.draw_words(words, 0, out.size, out, 0, law)
 
 
 def values_of(words, draw, dtype):
@@ -25,7 +25,7 @@ def values_of(words, draw, dtype):
     if entry == "uniform":
         law = law._replace(plain=bool(law.plain))
     out = torch.empty(len(words), dtype=torch.float32 if dtype in FLOAT8 else dtype)
-    convert(words, array_of(out), law)
+    convert(np.append(words, np.zeros(kernels.COUNT, np.uint32)), array_of(out), law)
     if dtype not in FLOAT8:
         return out
     return narrow(out, dtype)

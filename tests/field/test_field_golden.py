@@ -91,18 +91,22 @@ def test_known_answers_of_any_counter(known, answer):
     """The kernel's own rounds, at counters that no index reaches."""
     import numba
     import numpy as np
-    from reference import philox
+    from reference import philox as slow
 
-    from initpolicy.field.philox import philox as block
+    from initpolicy.field.lanes import interleaved, numbered, store
+    from initpolicy.field.philox import common, philox
 
     @numba.njit
-    def rounds(low, high, c2, c3, k0, k1):
-        return block(low, high, c2, c3, k0, k1)
+    def make(low, high, stream, out):
+        counters = numbered(8) + low
+        store(out, 0, interleaved(*philox(counters, common(high, stream), stream)))
 
-    counter, key = ([int(word, 16) for word in text.split()] for text in known)
-    got = rounds(*map(np.uint32, (*counter, *key)))
-    assert " ".join(f"{word:08x}" for word in got) == answer
-    assert " ".join(f"{word:08x}" for word in philox(counter, key)) == answer
+    (low, high, c2, c3), key = ([int(word, 16) for word in text.split()] for text in known)
+    out = np.zeros(32, np.uint32)
+    make(np.uint64(low), np.uint64(high), tuple(map(np.uint64, (c2, c3, *key))), out)
+    assert " ".join(f"{word:08x}" for word in out[:4]) == answer
+    for i, words in enumerate(out.reshape(8, 4).tolist()):
+        assert words == list(slow(((low + i) % 2**32, high, c2, c3), key))
 
 
 if __name__ == "__main__":
