@@ -78,3 +78,34 @@ def encoder() -> nn.Module:
     head = nn.Sequential(OrderedDict(conv=nn.Conv2d(4, 6, 3)))
     parts = {"stages": nn.Conv2d(3, 4, 3), "heads": nn.ModuleList([head]), "fc0": nn.Linear(6, 5)}
     return nn.ModuleDict(parts)
+
+
+def mixer(block: str, **arguments: Any) -> nn.Module:
+    """A small model of timm of the Mixer's family, of blocks of this name."""
+    from timm.layers.mlp import GatedMlp
+    from timm.models import mlp_mixer
+
+    own = {
+        "ResBlock": {"norm_layer": mlp_mixer.Affine},
+        "SpatialGatingBlock": {"mlp_layer": GatedMlp},
+    }
+    size = {"img_size": 32, "patch_size": 8, "num_blocks": 2, "embed_dim": 32, "num_classes": 10}
+    kind = getattr(mlp_mixer, block)
+    return mlp_mixer.MlpMixer(block_layer=kind, **own.get(block, {}), **size, **arguments)
+
+
+def swin_v2(**arguments: Any) -> nn.Module:
+    """A Swin Transformer of torchvision, of the second version."""
+    from torchvision.models import swin_transformer as swin
+
+    parts = {"block": swin.SwinTransformerBlockV2, "downsample_layer": swin.PatchMergingV2}
+    return swin.SwinTransformer(**parts, **arguments)
+
+
+def frozen_detector(model: str, **arguments: Any) -> nn.Module:
+    """A detector of torchvision on a small backbone, of which the normalization is frozen."""
+    from torchvision.models import detection
+    from torchvision.models.detection.backbone_utils import mobilenet_backbone
+
+    backbone = mobilenet_backbone(backbone_name="mobilenet_v3_small", weights=None, fpn=True)
+    return getattr(detection, model)(backbone, **arguments)
