@@ -24,7 +24,7 @@ from numba.extending import intrinsic, lower_builtin, register_model
 class Lanes(types.Type):
     """As many numbers of a type as `count`."""
 
-    def __init__(self, element: types.Number, count: int):
+    def __init__(self, element: Any, count: int):
         self.element = element
         self.count = count
         super().__init__(f"Lanes({element}, {count})")
@@ -59,8 +59,8 @@ def _lanes_of(context, builder, value, own, lanes):
     return _spread(builder, scalar, _vector(lanes))
 
 
-def _operator(operation: Callable[..., Any], integers: str, floats: str | None = None) -> None:
-    @infer_global(operation)
+def _operator(operation: Callable[..., Any], integers: str, floats: str = "") -> None:
+    @infer_global(operation)  # pyright: ignore[reportOptionalCall]
     class Operator(AbstractTemplate):
         def generic(self, args, kws):
             a, b = args
@@ -76,9 +76,9 @@ def _operator(operation: Callable[..., Any], integers: str, floats: str | None =
             _lanes_of(context, builder, value, own, lanes)
             for value, own in zip(args, sig.args, strict=True)
         )
-        name = floats if isinstance(lanes.element, types.Float) else integers
-        if name == ">>":
-            name = "ashr" if lanes.element.signed else "lshr"
+        name = floats if lanes.element in types.real_domain else integers
+        if name == "lshr" and lanes.element in types.signed_domain:
+            name = "ashr"
         return getattr(builder, name)(a, b)
 
     for kinds in ((Lanes, Lanes), (Lanes, types.Number), (types.Number, Lanes)):
@@ -92,7 +92,7 @@ _operator(operator.and_, "and_")
 _operator(operator.or_, "or_")
 _operator(operator.xor, "xor")
 _operator(operator.lshift, "shl")
-_operator(operator.rshift, ">>")
+_operator(operator.rshift, "lshr")
 
 
 @intrinsic(prefer_literal=True)
