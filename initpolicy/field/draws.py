@@ -13,7 +13,6 @@ import torch
 from initpolicy.field.formats import FLOAT32, format_of
 from initpolicy.field.truncation import Interval, interval
 
-BLOCK = 256  # words of a long run that the CPU's kernels make before they map them
 HEAD = 9  # numbers that tell a CPU's kernel where and what to draw, before those of the law
 
 
