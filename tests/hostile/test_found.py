@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 import initpolicy
 from initpolicy.cli.app import app
 from initpolicy.plans import Plan
-from initpolicy.policy.load import LARGEST_FILE, MOST_BRACED, MOST_PROBLEMS, load, parse
+from initpolicy.policy.files import LARGEST_FILE
+from initpolicy.policy.load import MOST_BRACED, MOST_PROBLEMS, load, parse
 from initpolicy.problems import InitPolicyError
 
 RULE = 'format = 1\n[[rule]]\ninit."*" = '
