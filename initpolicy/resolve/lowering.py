@@ -33,6 +33,9 @@ from initpolicy.resolve.scope import FUNCTIONS, TensorScope
 Scope = Callable[[], TensorScope]
 """Gives what expressions see, which most laws do not ask for."""
 
+_ASK_NOTHING = frozenset({"constant", "normal", "ones", "uniform", "zeros"})
+"""Initializers that give tensors of all shapes one law."""
+
 _HOLES = re.compile(r"\{([^{}]*)\}")
 
 
@@ -107,9 +110,10 @@ class Lowering:
     def _law(self, call: Call, facts: Facts, dtype: torch.dtype, scope: Scope) -> Law:
         if call.is_closed and not call.common:
             arguments = _Arguments(call.arguments, facts)
+            alike = (id(call), facts.dtype if call.fn in _ASK_NOTHING else facts)
         else:
             arguments = _evaluated(call, facts, scope())
-        alike = (call.fn, arguments)
+            alike = (call.fn, arguments)
         law = self._laws.get(alike)
         if law is None:
             law = self._laws[alike] = self._made(call.fn, arguments, dtype)
