@@ -1,5 +1,6 @@
 """Plans as data, and what is said of data that is no plan."""
 
+import dataclasses
 import json
 
 import pytest
@@ -144,3 +145,14 @@ def test_text_that_is_no_json():
         Plan.from_json("{")
     with pytest.raises(InitPolicyError, match="IP302 this is not a plan: RecursionError"):
         Plan.from_json("[" * 100_000)
+
+
+def test_a_changed_decision_is_a_decision_of_its_own():
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(5, 2))
+    first, *_, last = initpolicy.plan(model, "torch")
+    other = first.changed(name=last.name, shape=(7,))
+    assert other == dataclasses.replace(first, name=last.name, shape=(7,))
+    assert other.to_json() == {**first.to_json(), "name": last.name, "shape": [7]}
+    assert (first.name, first.shape) == ("0.weight", (2, 3))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        other.name = "else"

@@ -192,6 +192,15 @@ def test_a_shared_module_has_all_its_names() -> None:
     assert [entry.names for entry in read(model).modules] == [("",), ("a", "b.0"), ("b",)]
 
 
+def test_what_is_computed_is_told_apart():
+    plain = nn.Linear(2, 2)
+    assert read(plain).computed == ()
+    model = nn.Sequential(plain, parametrizations.weight_norm(nn.Linear(2, 2)))
+    inventory = read(model)
+    assert [slot.name for slot in inventory.computed] == ["1.weight"]
+    assert set(inventory.computed) < set(inventory.slots)
+
+
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_the_same_view_of_the_same_memory_is_tied(device: str) -> None:
     a, b, c = (nn.Linear(2, 2, bias=False, device=device) for _ in range(3))
