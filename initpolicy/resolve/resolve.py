@@ -242,24 +242,26 @@ class _Resolving:
             "shape": facts.shape,
             "dtype": facts.dtype,
             "law": lowered.law if lowered else None,
+            "stream": lowered.stream if lowered else "",
         }
         similar = self.by_rules.get(alike[:3])
         if similar is not None and lowered and shared:
-            decision = self.by_shape[alike] = similar.changed(**own)
-            return decision
-        decision = Decision(
-            **own,
-            kind=site.kind,
-            module_type=class_of(site.module).__name__,
-            winner=self.winning(winner, site) if winner else None,
-            losers=tuple(map(self.choice, matches[-2::-1])) if len(matches) > 1 else (),
-            aliases=tuple(site.name for site in others),
-            stream=lowered.stream if lowered else "",
-            persistent=slot.persistent,
-            recompute=recompute.by if isinstance(recompute, Recompute) else "",
-        )
-        if shared and lowered is not None and winner is not None and self.is_closed(winner):
-            self.by_rules[alike[:3]] = self.by_shape[alike] = decision
+            decision = similar.changed(**own)
+        else:
+            decision = Decision(
+                **own,
+                kind=site.kind,
+                module_type=class_of(site.module).__name__,
+                winner=self.winning(winner, site) if winner else None,
+                losers=tuple(map(self.choice, matches[-2::-1])) if len(matches) > 1 else (),
+                aliases=tuple(site.name for site in others),
+                persistent=slot.persistent,
+                recompute=recompute.by if isinstance(recompute, Recompute) else "",
+            )
+            if shared and lowered and winner and not asks(winner.entry.value):
+                self.by_rules[alike[:3]] = decision
+        if shared and lowered and winner and self.is_closed(winner):
+            self.by_shape[alike] = decision
         return decision
 
     @staticmethod
