@@ -47,7 +47,9 @@ u32, u64, i32, f32 = np.uint32, np.uint64, np.int32, np.float32
 
 NODES, SLOPES = load_table()
 STEP_MASK = u32((1 << STEP_BITS) - 1)
-NEAR_BIT = u32(1 << 12)  # of a place in the tables with signs
+MINUS_BIT = 13  # of a place in the tables with signs: that of a float32 behind the bits of a step
+NEAR_BIT = 12  # and one that is turned over in the near half
+NEAR = u32(1 << NEAR_BIT)
 HALF = f32(0.5)
 ONE = f32(1.0)
 SIGN = u32(0x80000000)
@@ -58,7 +60,7 @@ TO_UNIT = f32(2.0**-31)
 
 def _signed_tables() -> np.ndarray:
     """Give the rows that 32-bit words have, with the sign of z, where `_normal` looks for them."""
-    tables = np.zeros((2, 1 << 14), np.float32)
+    tables = np.zeros((2, 2 << MINUS_BIT), np.float32)
     uppers = np.arange(127 << SEGMENT_BITS, 159 << SEGMENT_BITS)  # of float32 from 1 to 2^31
     near_half = first_row(31, NEAR_OCTAVES)
     tail_half = first_row(31, TAIL_OCTAVES) - (NEAR_OCTAVES << SEGMENT_BITS)
@@ -66,7 +68,7 @@ def _signed_tables() -> np.ndarray:
         for minus in (0, 1):
             sign = 1 if minus != near else -1
             rows = sign * np.stack((NODES, SLOPES))[:, uppers - first]
-            tables[:, (uppers | minus << 13) ^ near << 12] = rows
+            tables[:, (uppers | minus << MINUS_BIT) ^ near << NEAR_BIT] = rows
     return tables
 
 
@@ -140,7 +142,7 @@ def _normal(words):
     s = signed(with_ones(words))
     near = (s ^ signed(words)) >> 31  # all ones where |x| < 1/2
     q = as_bits(rounded(s))
-    place = (q >> STEP_BITS) ^ (near & NEAR_BIT)
+    place = (q >> STEP_BITS) ^ (near & NEAR)
     step = rounded((q ^ near ^ ALL) & STEP_MASK)
     return _interpolate(step, gather(SIGNED_NODES, place), gather(SIGNED_SLOPES, place))
 
