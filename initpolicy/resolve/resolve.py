@@ -244,8 +244,8 @@ class _Resolving:
             "law": lowered.law if lowered else None,
             "stream": lowered.stream if lowered else "",
         }
-        similar = self.by_rules.get(alike[:3])
-        if similar is not None and lowered and shared:
+        similar = self.by_rules.get(alike[:3]) if shared and lowered else None
+        if similar is not None:
             decision = similar.changed(**own)
         else:
             decision = Decision(
@@ -254,14 +254,12 @@ class _Resolving:
                 module_type=class_of(site.module).__name__,
                 winner=self.winning(winner, site) if winner else None,
                 losers=tuple(map(self.choice, matches[-2::-1])) if len(matches) > 1 else (),
-                aliases=tuple(site.name for site in others),
-                persistent=slot.persistent,
+                aliases=tuple([site.name for site in others]),
+                persistent=slot.persistent if others else site.persistent,
                 recompute=recompute.by if isinstance(recompute, Recompute) else "",
             )
-            if shared and lowered and winner and not asks(winner.entry.value):
-                self.by_rules[alike[:3]] = decision
         if shared and lowered and winner and self.is_closed(winner):
-            self.by_shape[alike] = decision
+            self.by_rules[alike[:3]] = self.by_shape[alike] = decision
         return decision
 
     @staticmethod
