@@ -156,6 +156,7 @@ class Initializer:
     function: Callable[..., Law]
     summary: str
     parameters: tuple[Parameter, ...]
+    asks_nothing: bool = False
 
     @classmethod
     def of(cls, function: Callable[..., Law], name: str = "") -> Initializer:
@@ -163,7 +164,8 @@ class Initializer:
 
         The function takes the facts of a tensor, then arguments by keyword only, each annotated as
         a float, int, bool, str, Expression or Literal of strings, or as one of these or None.
-        Raises `InitializerError` if it does not.
+        One that takes an `object` instead of facts asks nothing of the tensor, and so its law is
+        the same for tensors of all shapes. Raises `InitializerError` for any other function.
         """
         name = name or str(getattr(function, "__name__", function))
         parameters = read_parameters(
@@ -173,7 +175,9 @@ class Initializer:
             f"def {name}(tensor: Facts, *, std: float = 1.0) -> Law",
         )
         summary = (inspect.getdoc(function) or "").partition("\n")[0]
-        return cls(name, function, summary, parameters)
+        subject = next(iter(inspect.signature(function).parameters))
+        asks_nothing = typing.get_type_hints(function).get(subject) is object
+        return cls(name, function, summary, parameters, asks_nothing)
 
     def check_arguments(
         self, arguments: Mapping[str, object], others: Iterable[str] = ()

@@ -33,9 +33,6 @@ from initpolicy.resolve.scope import FUNCTIONS, TensorScope
 Scope = Callable[[], TensorScope]
 """Gives what expressions see, which most laws do not ask for."""
 
-_ASK_NOTHING = frozenset({"constant", "normal", "ones", "uniform", "zeros"})
-"""Initializers that give tensors of all shapes one law."""
-
 _HOLES = re.compile(r"\{([^{}]*)\}")
 
 
@@ -110,10 +107,11 @@ class Lowering:
     def _law(self, call: Call, facts: Facts, dtype: torch.dtype, scope: Scope) -> Law:
         if call.is_closed and not call.common:
             arguments = _Arguments(call.arguments, facts)
-            alike = (id(call), facts.dtype if call.fn in _ASK_NOTHING else facts)
+            asks_nothing = initializers.get(call.fn).asks_nothing
+            alike = (id(call), facts.dtype if asks_nothing else facts)
         else:
             arguments = _evaluated(call, facts, scope())
-            alike = (call.fn, arguments)
+            alike = (call.fn, arguments, _zeros(arguments.own))
         law = self._laws.get(alike)
         if law is None:
             law = self._laws[alike] = self._made(call.fn, arguments, dtype)
@@ -142,10 +140,16 @@ class Lowering:
         return law
 
     def _initializer(self, fn: str, own: tuple[tuple[str, object], ...]) -> Callable[[Facts], Law]:
-        found = self._bound.get((fn, own))
+        key = fn, own, _zeros(own)
+        found = self._bound.get(key)
         if found is None:
-            found = self._bound[fn, own] = initializers.get(fn).bound(dict(own))
+            found = self._bound[key] = initializers.get(fn).bound(dict(own))
         return found
+
+
+def _zeros(own: tuple[tuple[str, object], ...]) -> tuple[str, ...]:
+    """Tell apart arguments that are equal, 0.0 and -0.0."""
+    return tuple([str(value) for _, value in own if value == 0])
 
 
 def _evaluated(call: Call, facts: Facts, scope: TensorScope) -> _Arguments:

@@ -11,7 +11,6 @@ from initpolicy import initializers
 from initpolicy.initializers import InitializerError
 from initpolicy.model import Facts
 from initpolicy.policy import parse
-from initpolicy.resolve import lowering
 
 ARGUMENTS = {"constant": {"val": 0.5}}
 SHAPES = [(), (1,), (4,), (2, 3), (8, 8), (5, 4, 3)]
@@ -28,7 +27,14 @@ def laws(name: str) -> list[object]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(lowering._ASK_NOTHING))
+PLAIN = [name for name in initializers.names() if initializers.get(name).asks_nothing]
+
+
+def test_constants_and_plain_draws_ask_nothing():
+    assert PLAIN == ["constant", "normal", "ones", "uniform", "zeros"]
+
+
+@pytest.mark.parametrize("name", PLAIN)
 def test_initializers_that_are_said_to_ask_nothing_give_every_shape_one_law(name):
     first, *others = laws(name)
     assert others == [first] * len(others)
@@ -108,3 +114,11 @@ def test_a_value_that_one_type_cannot_hold_is_found_after_a_type_that_can():
     assert [problem.code for problem in caught.value.problems] == ["IP206"]
     assert "p1" in str(caught.value)
     assert "p0" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["-0.0", '{ fn = "constant", val = "-0.0 * 1" }'])
+def test_zeros_of_both_signs_are_told_apart(value):
+    model = nn.Linear(3, 2)
+    initpolicy.apply(model, parse(f"format = 1\n[[rule]]\ninit.weight = 0\ninit.bias = {value}"))
+    assert not torch.signbit(model.weight).any()
+    assert torch.signbit(model.bias).all()
