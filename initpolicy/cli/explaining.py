@@ -9,8 +9,8 @@ from initpolicy.cli.inputs import Inputs
 from initpolicy.model import Facts, FanError, Inventory
 from initpolicy.model import read as read_model
 from initpolicy.plans import Decision, Plan
-from initpolicy.policy.glob import GlobError, NamePattern, suggest
-from initpolicy.problems import InitPolicyError, Problem
+from initpolicy.policy.glob import GlobError, NamePattern
+from initpolicy.problems import InitPolicyError, Problem, suggest
 
 Explained = tuple[Decision, Facts, "tuple[int, int] | None", tuple[str, ...]]
 

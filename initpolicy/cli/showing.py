@@ -9,9 +9,8 @@ from initpolicy import initializers
 from initpolicy.cli.inputs import unreadable
 from initpolicy.initializers import Initializer
 from initpolicy.policy import builtins
-from initpolicy.policy.glob import suggest
-from initpolicy.policy.load import builtin_folder
-from initpolicy.problems import InitPolicyError, Problem
+from initpolicy.policy.files import builtin_folder
+from initpolicy.problems import InitPolicyError, Problem, suggest
 
 
 def find(name: str) -> Initializer | str:

@@ -6,8 +6,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from initpolicy.policy.glob import suggest
-from initpolicy.problems import Location, Problem
+from initpolicy.problems import Location, Problem, suggest
 
 LARGEST_FILE = 2**20  # bytes; a policy for every layer of a large model is far below it
 

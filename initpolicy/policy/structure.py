@@ -9,9 +9,8 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from initpolicy.policy import document as toml
-from initpolicy.policy.glob import suggest
 from initpolicy.policy.lines import Path as KeyPath
-from initpolicy.problems import Location, Problem
+from initpolicy.problems import Location, Problem, suggest
 
 At = Callable[..., Location]
 """Gives the place of a path of keys."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 from torch import nn
 
 from initpolicy.model import Inventory, Kind, Slot, class_of, declared
-from initpolicy.policy.glob import NameSelector, TypeSelector, suggest
+from initpolicy.policy.glob import NameSelector, TypeSelector
 from initpolicy.policy.model import Entry, Keep, Policy, Rule
-from initpolicy.problems import Location, Problem, listed
+from initpolicy.problems import Location, Problem, listed, suggest
 from initpolicy.resolve.matching import Matching, distinct, names_whole
 
 

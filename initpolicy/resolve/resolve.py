@@ -25,9 +25,8 @@ from initpolicy.model import (
 )
 from initpolicy.plans import Choice, Decision, Plan
 from initpolicy.policy.document import MAX_SEED
-from initpolicy.policy.glob import suggest
 from initpolicy.policy.model import Call, Keep, Policy, Recompute, Rule
-from initpolicy.problems import InitPolicyError, Location, Problem, listed
+from initpolicy.problems import InitPolicyError, Location, Problem, listed, suggest
 from initpolicy.resolve import coverage
 from initpolicy.resolve.gains import GainError, Gains, asks, told
 from initpolicy.resolve.lowering import Lowered, Lowering, LoweringError

@@ -11,9 +11,9 @@ from torch import nn
 from initpolicy.expressions import Expression, ExpressionError
 from initpolicy.initializers import InitializerError, gain
 from initpolicy.model import Facts, FanError, Inventory, Site, Slot
-from initpolicy.policy.glob import suggest
 from initpolicy.policy.model import AttributeVariable, CountVariable, Policy, Variable
 from initpolicy.policy.names import AUTO_GAIN, TENSOR_FACTS
+from initpolicy.problems import suggest
 from initpolicy.resolve.gains import Gains
 
 

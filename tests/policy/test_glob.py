@@ -14,8 +14,8 @@ from initpolicy.policy.glob import (
     NameSelector,
     TypeSelector,
     WordPattern,
-    suggest,
 )
+from initpolicy.problems import suggest
 
 # A slow matcher that tries everything: every way to match, as the captures it gives.
 
