@@ -9,7 +9,7 @@ from torch import nn
 
 import initpolicy
 from initpolicy.policy import parse
-from initpolicy.policy.load import builtin_folder
+from initpolicy.policy.files import builtin_folder
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from initpolicy import initializers
 from initpolicy.policy import builtins
-from initpolicy.policy.load import builtin_folder
+from initpolicy.policy.files import builtin_folder
 
 
 def test_list_names_everything_with_what_it_is(run) -> None:

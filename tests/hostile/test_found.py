@@ -15,7 +15,8 @@ import initpolicy
 from initpolicy.cli.app import app
 from initpolicy.plans import Plan
 from initpolicy.policy.files import LARGEST_FILE
-from initpolicy.policy.load import MOST_BRACED, MOST_PROBLEMS, load, parse
+from initpolicy.policy.load import load, parse
+from initpolicy.policy.mistakes import MOST_BRACED, MOST_PROBLEMS
 from initpolicy.problems import InitPolicyError
 
 RULE = 'format = 1\n[[rule]]\ninit."*" = '

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from initpolicy import calibration, initializers
 from initpolicy.policy import builtins, parse
-from initpolicy.policy.load import builtin_folder, tomllib
+from initpolicy.policy.files import builtin_folder
+from initpolicy.policy.load import tomllib
 from initpolicy.policy.names import COMMON_ARGUMENTS, RESERVED
 from initpolicy.policy.schema import schema
 from initpolicy.problems import InitPolicyError

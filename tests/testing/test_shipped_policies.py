@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from initpolicy.cli.app import app
-from initpolicy.policy.load import builtin_folder
+from initpolicy.policy.files import builtin_folder
 from initpolicy.testing import assert_policies
 from initpolicy.testing.folder import check_policy
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from initpolicy.policy.load import builtin_folder
+from initpolicy.policy.files import builtin_folder
 from initpolicy.problems import Location
 from initpolicy.report.findings import relative
 from initpolicy.report.page.markup import Markup, code, join, tag
