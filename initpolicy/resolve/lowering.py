@@ -105,31 +105,22 @@ class Lowering:
         return Lowered(Stacked(tuple(laws)), "")
 
     def _law(self, call: Call, facts: Facts, dtype: torch.dtype, scope: Scope) -> Law:
+        of_any_shape = False
         if call.is_closed and not call.common:
             arguments = _Arguments(call.arguments, facts)
-            asks_nothing = initializers.get(call.fn).asks_nothing
-            alike = (id(call), facts.dtype if asks_nothing else facts)
+            of_any_shape = initializers.get(call.fn).asks_nothing
+            alike = (id(call), facts.dtype if of_any_shape else facts)
         else:
             arguments = _evaluated(call, facts, scope())
-            alike = (call.fn, arguments, _zeros(arguments.own))
+            alike = (call.fn, arguments, _zeros((*arguments.own, ("scale", arguments.scale))))
         law = self._laws.get(alike)
-        if law is None:
-            law = self._laws[alike] = self._made(call.fn, arguments, dtype)
+        if law is None or of_any_shape:  # a law may refuse a shape that its initializer never saw
+            law = self._laws[alike] = self._valid(law, call.fn, arguments, dtype)
         return law
 
-    def _made(self, fn: str, arguments: _Arguments, dtype: torch.dtype) -> Law:
+    def _valid(self, known: Law | None, fn: str, arguments: _Arguments, dtype: torch.dtype) -> Law:
         try:
-            law = self._initializer(fn, arguments.own)(arguments.facts)
-            if arguments.scale is not None:
-                law = law.scaled(arguments.scale)
-            if (arguments.layout or arguments.chunks != 1) and law.moments is None:
-                # Elements that are alike do not ask where they are.
-                if arguments.layout:
-                    law = Arranged(law, arguments.layout)
-                if arguments.chunks != 1:
-                    law = Stacked((law,) * arguments.chunks)
-            if arguments.zero_rows:
-                law = ZeroRows(law, arguments.zero_rows)
+            law = self._made(fn, arguments) if known is None else known
             law.validate(arguments.facts.shape, dtype)
         except FileError as error:
             raise LoweringError("IP216", error.message, error.hint) from None
@@ -137,6 +128,20 @@ class Lowering:
             raise LoweringError("IP206", error.message, error.hint) from None
         except FanError as error:
             raise LoweringError("IP206", str(error)) from None
+        return law
+
+    def _made(self, fn: str, arguments: _Arguments) -> Law:
+        law = self._initializer(fn, arguments.own)(arguments.facts)
+        if arguments.scale is not None:
+            law = law.scaled(arguments.scale)
+        if (arguments.layout or arguments.chunks != 1) and law.moments is None:
+            # Elements that are alike do not ask where they are.
+            if arguments.layout:
+                law = Arranged(law, arguments.layout)
+            if arguments.chunks != 1:
+                law = Stacked((law,) * arguments.chunks)
+        if arguments.zero_rows:
+            law = ZeroRows(law, arguments.zero_rows)
         return law
 
     def _initializer(self, fn: str, own: tuple[tuple[str, object], ...]) -> Callable[[Facts], Law]:

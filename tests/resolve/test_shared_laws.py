@@ -1,5 +1,7 @@
 """Tensors that are decided alike share a law, and only these."""
 
+from importlib.metadata import EntryPoint
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,7 +10,8 @@ from torch import nn
 
 import initpolicy
 from initpolicy import initializers
-from initpolicy.initializers import InitializerError
+from initpolicy.initializers import InitializerError, packages, registry
+from initpolicy.laws import Orthogonal
 from initpolicy.model import Facts
 from initpolicy.policy import parse
 
@@ -116,9 +119,47 @@ def test_a_value_that_one_type_cannot_hold_is_found_after_a_type_that_can():
     assert "p0" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["-0.0", '{ fn = "constant", val = "-0.0 * 1" }'])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "-0.0",
+        '{ fn = "constant", val = "-0.0 * 1" }',
+        '{ fn = "ones", scale = -0.0 }',
+        '{ fn = "ones", scale = "-0.0 * 1" }',
+    ],
+)
 def test_zeros_of_both_signs_are_told_apart(value):
-    model = nn.Linear(3, 2)
-    initpolicy.apply(model, parse(f"format = 1\n[[rule]]\ninit.weight = 0\ninit.bias = {value}"))
-    assert not torch.signbit(model.weight).any()
-    assert torch.signbit(model.bias).all()
+    for zero in ("0", '{ fn = "ones", scale = 0.0 }', '{ fn = "constant", val = "0.0 * 1" }'):
+        policy = parse(f"format = 1\n[[rule]]\ninit.p0 = {zero}\ninit.p1 = {value}")
+        plan = initpolicy.plan(Named([((2,), torch.float32), ((2,), torch.float32)]), policy)
+        assert [str(decision.law and decision.law.support[0]) for decision in plan] == [
+            "0.0",
+            "-0.0",
+        ]
+
+
+def of_matrices(tensor: object) -> Orthogonal:
+    """Asks nothing of a tensor, and gives a law that only matrices can follow."""
+    return Orthogonal()
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    entry = EntryPoint("of_matrices", f"{__name__}:of_matrices", registry.GROUP)
+    monkeypatch.setattr(packages, "entry_points", lambda *, group: [entry])
+    packages.installed.cache_clear()
+    registry.get.cache_clear()
+    yield
+    packages.installed.cache_clear()
+    registry.get.cache_clear()
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_shape_that_a_shared_law_refuses_is_found_after_one_that_it_takes():
+    policy = parse('format = 1\n[[rule]]\ninit."*" = "of_matrices"')
+    assert len(initpolicy.plan(Named([((3, 2), torch.float32), ((2, 3), torch.float32)]), policy))
+    with pytest.raises(initpolicy.InitPolicyError) as caught:
+        initpolicy.plan(Named([((3, 2), torch.float32), ((3,), torch.float32)]), policy)
+    assert [problem.code for problem in caught.value.problems] == ["IP206"]
+    assert "p1" in str(caught.value)
+    assert "p0" not in str(caught.value)
