@@ -10,7 +10,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from initpolicy.expressions.expression import Expression, ExpressionError
+from initpolicy.expressions.expression import Expression
+from initpolicy.expressions.grammar import ExpressionError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -60,7 +61,7 @@ def evaluate_lanes(expression: Expression, scope: Lanes, size: int) -> Floats:
     [0.0, 1.0, 2.0, 0.3333333333333333]
     >>> evaluate_lanes(Expression.parse("log(i - 1)"), {"i": index}, 4)
     Traceback (most recent call last):
-    initpolicy.expressions.expression.ExpressionError: log(i - 1): log(-1) is not a real number
+    initpolicy.expressions.grammar.ExpressionError: log(i - 1): log(-1) is not a real number
     (i = 0)
     """
     with np.errstate(all="ignore"):

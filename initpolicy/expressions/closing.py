@@ -6,12 +6,8 @@ import ast
 from collections.abc import Callable, Collection, Mapping
 from typing import cast
 
-from initpolicy.expressions.expression import (
-    LONGEST_TEXT,
-    Expression,
-    ExpressionError,
-    Scope,
-)
+from initpolicy.expressions.expression import Expression
+from initpolicy.expressions.grammar import LONGEST_TEXT, ExpressionError, Scope
 
 LONGEST_CLOSED = 16 * LONGEST_TEXT  # a number takes more characters than the name that it replaces
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initpolicy.expressions.expression import Expression, ExpressionError
+from initpolicy.expressions import Expression, ExpressionError
 
 SCOPE = {
     "n_layer": 12,
