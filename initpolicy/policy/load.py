@@ -92,8 +92,9 @@ class _Loading:
             self.mistakes.error(text.code, text.message, text.hint, location)
             return None
         key = (text, name, file.parent)
-        if not self.ancestors and key in _kept:
-            return _kept[key]
+        kept = None if self.ancestors else _kept.get(key)
+        if kept is not None:
+            return _own(kept)
         resolved = file.resolve()
         self.ancestors.append(resolved)
         policy = self.text(text, name, file.parent)
@@ -103,6 +104,7 @@ class _Loading:
             if len(_kept) >= MOST_KEPT:
                 _kept.clear()
             _kept[key] = policy
+            return _own(policy)
         return policy
 
     def text(self, text: str, name: str, folder: Path) -> Policy | None:
@@ -183,6 +185,12 @@ class _Loading:
         if resolved in self.loaded:  # its rules stand already where they were first asked for
             return None
         return self.file(file, name_of(os.path.normpath(folder / given), file))
+
+
+def _own(kept: Policy) -> Policy:
+    """Give a policy that shares nothing with the kept one that its user could change."""
+    variables, places = dict(kept.variables), dict(kept.variable_locations)
+    return replace(kept, variables=variables, variable_locations=places)
 
 
 def _merged(document: toml.Document, parents: list[Policy], name: str, tables: Tables) -> Policy:

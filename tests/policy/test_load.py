@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from importlib import import_module
 
 import pytest
 import tomlkit
@@ -238,7 +239,7 @@ def test_a_file_is_read_again_when_it_says_something_else(tmp_path):
     file.write_text("format = 1\n[[rule]]\ninit.x = 0")
     times = file.stat().st_atime_ns, file.stat().st_mtime_ns
     first = load(file)
-    assert load(file) is first
+    assert load(file).rules is first.rules
     file.write_text("format = 1\n[[rule]]\ninit.x = 1")
     os.utime(file, ns=times)
     assert (values(first), values(load(file))) == (["constant(val=0)"], ["constant(val=1)"])
@@ -268,6 +269,31 @@ def test_a_policy_of_the_same_text_in_another_place_is_another_one(tmp_path):
     for folder, policy in read.items():
         assert str(tmp_path / folder / "w.safetensors") in values(policy)[0]
         assert policy.rules[0].location.file == str(tmp_path / folder / "p.toml")
+
+
+def test_what_is_done_to_a_policy_is_not_done_to_the_next_one(tmp_path):
+    (tmp_path / "p.toml").write_text("format = 1\n[vars]\nn = 1\n[[rule]]\ninit.x = 0")
+    for _ in range(3):
+        policy = load(tmp_path / "p.toml")
+        assert policy.variables == {"n": 1}
+        assert list(policy.variable_locations) == ["n"]
+        policy.variables["n"] = policy.variables["m"] = 2
+        policy.variable_locations.clear()
+
+
+def test_threads_load_what_other_threads_forget(tmp_path, monkeypatch):
+    """Between the look whether a policy is kept and the look at it, others may forget all."""
+
+    class Forgetful(dict):
+        def __contains__(self, key):
+            found = super().__contains__(key)
+            self.clear()
+            return found
+
+    monkeypatch.setattr(import_module("initpolicy.policy.load"), "_kept", Forgetful())
+    (tmp_path / "p.toml").write_text("format = 1\n[[rule]]\ninit.x = 0")
+    for _ in range(2):
+        assert values(load(tmp_path / "p.toml")) == ["constant(val=0)"]
 
 
 def test_many_policies_are_each_what_their_files_say(tmp_path):
