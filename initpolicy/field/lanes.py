@@ -154,73 +154,33 @@ def gather(context, table, rows):
     return lanes(table, rows), generate
 
 
-def _cast(instruction: str, result: Lanes, lanes: Lanes):
-    def generate(context, builder, signature, args):
-        if _vector(result) == _vector(lanes):
-            return args[0]
-        return getattr(builder, instruction)(args[0], _vector(result))
+def _cast(instruction: str, target: Any) -> Any:
+    """Make an operation that gives lanes of another type."""
 
-    return result(lanes), generate
+    @intrinsic
+    def cast(context, lanes):
+        result = Lanes(target, lanes.count)
 
+        def generate(context, builder, signature, args):
+            if _vector(result) == _vector(lanes):
+                return args[0]
+            return getattr(builder, instruction)(args[0], _vector(result))
 
-@intrinsic
-def signed(context, lanes):
-    """Return the same bits as signed 32-bit integers."""
-    return _cast("bitcast", Lanes(types.int32, lanes.count), lanes)
+        return result(lanes), generate
 
-
-@intrinsic
-def signed_64(context, lanes):
-    """Return the same bits as signed 64-bit integers."""
-    return _cast("bitcast", Lanes(types.int64, lanes.count), lanes)
+    return cast
 
 
-@intrinsic
-def widened(context, lanes):
-    """Return unsigned 32-bit integers as 64-bit ones."""
-    return _cast("zext", Lanes(types.uint64, lanes.count), lanes)
-
-
-@intrinsic
-def lower_32(context, lanes):
-    """Return the lower 32 bits, as unsigned integers."""
-    return _cast("trunc", Lanes(types.uint32, lanes.count), lanes)
-
-
-@intrinsic
-def lower_16(context, lanes):
-    """Return the lower 16 bits, as unsigned integers."""
-    return _cast("trunc", Lanes(types.uint16, lanes.count), lanes)
-
-
-@intrinsic
-def lower_8(context, lanes):
-    """Return the lower 8 bits, as unsigned integers."""
-    return _cast("trunc", Lanes(types.uint8, lanes.count), lanes)
-
-
-@intrinsic
-def as_bits(context, lanes):
-    """Return the bits of float32, as unsigned integers."""
-    return _cast("bitcast", Lanes(types.uint32, lanes.count), lanes)
-
-
-@intrinsic
-def as_floats(context, lanes):
-    """Return the float32 with these bits."""
-    return _cast("bitcast", Lanes(types.float32, lanes.count), lanes)
-
-
-@intrinsic
-def rounded(context, lanes):
-    """Return signed integers as the nearest float32."""
-    return _cast("sitofp", Lanes(types.float32, lanes.count), lanes)
-
-
-@intrinsic
-def doubled(context, lanes):
-    """Return float32 as float64."""
-    return _cast("fpext", Lanes(types.float64, lanes.count), lanes)
+signed = _cast("bitcast", types.int32)  # the same bits, of lanes as wide
+signed_64 = _cast("bitcast", types.int64)
+as_bits = _cast("bitcast", types.uint32)
+as_floats = _cast("bitcast", types.float32)
+widened = _cast("zext", types.uint64)  # of unsigned integers
+lower_32 = _cast("trunc", types.uint32)
+lower_16 = _cast("trunc", types.uint16)
+lower_8 = _cast("trunc", types.uint8)
+rounded = _cast("sitofp", types.float32)  # signed integers to the nearest float32
+doubled = _cast("fpext", types.float64)  # float32
 
 
 @intrinsic
