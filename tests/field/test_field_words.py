@@ -122,6 +122,15 @@ def test_any_part_of_any_runs(runs, data):
     check(runs, first, size)
 
 
+@pytest.mark.parametrize("width", range(1, 7))
+def test_short_runs_wherever_they_begin(width):
+    for place in range(4):
+        for step in range(width, width + 9):
+            runs = field.Runs.regular(place, width, step, 40)
+            check(runs, 0, runs.size)
+            check(runs, width - 1, 5 * width)
+
+
 @pytest.mark.parametrize("place", range(4))
 def test_short_runs_that_fill_the_room_for_them(place):
     """What is left of the room is less than, just, or more than what the next run takes."""
