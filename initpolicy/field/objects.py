@@ -65,7 +65,8 @@ def _maker() -> tuple[str, ...]:
     llvm: Any = import_module("llvmlite.binding")
 
     here = Path(__file__).parent
-    names = "kernels", "philox", "values", "lanes", "intrinsics", "sum_kernel", "mixing", "quantile"
+    compiled = "kernels", "philox", "values", "lanes", "intrinsics", "sum_kernel"
+    names = *compiled, "mixing", "quantile", "draws"  # of which they take constants
     sources = b"".join((here / f"{name}.py").read_bytes() for name in names)
     sources += (here / "quantile.npy").read_bytes()
     return (
