@@ -50,13 +50,23 @@ def _load(entry: str, arguments: tuple[str, ...]) -> Kernel:
     file = f"{entry}-{hashlib.sha256(repr((arguments, _maker())).encode()).hexdigest()[:32]}.o"
     found = next(filter(None, (_read(folder / file) for folder in folders())), None)
     if found is None:
-        from initpolicy.field.kernels import machine_code
-
-        found = machine_code(entry, arguments)
+        found = _compiled(entry, arguments)
         for folder in folders():
             if _write(folder / file, *found):
                 break
     return _link(*found, arguments)
+
+
+def _compiled(entry: str, arguments: tuple[str, ...]) -> tuple[str, bytes]:
+    """Compile a kernel, also where `NUMBA_DISABLE_JIT` leaves others' functions to Python."""
+    config: Any = import_module("numba.core.config")
+    disabled, config.DISABLE_JIT = config.DISABLE_JIT, 0
+    try:
+        from initpolicy.field.kernels import machine_code
+
+        return machine_code(entry, arguments)
+    finally:
+        config.DISABLE_JIT = disabled
 
 
 @cache
