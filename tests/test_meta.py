@@ -134,3 +134,18 @@ def test_a_llama_has_the_frequencies_that_its_constructor_computes(
     assert model.lm_head.weight is model.model.embed_tokens.weight
     tokens = torch.arange(6)[None]
     assert torch.equal(model(tokens).logits, built(tokens).logits)
+
+
+def weight_normed(*sizes: int, **named: Any) -> nn.Module:
+    return parametrizations.weight_norm(nn.Linear(*sizes, **named))
+
+
+@pytest.mark.parametrize("build", [nn.Linear, weight_normed])
+def test_a_part_that_is_kept_has_no_values_on_the_meta_device(build: Any) -> None:
+    policy = parse('format = 1\n[[rule]]\ninit.weight = { chunks = ["ones", "keep"] }')
+    model = build(3, 4, bias=False, device="meta")
+    with pytest.raises(InitPolicyError) as caught:
+        initpolicy.apply(model, policy, device="cpu")
+    assert [problem.code for problem in caught.value.problems] == ["IP306"]
+    assert "nothing gives values to it: a part of weight" in str(caught.value)
+    assert all(tensor.is_meta for tensor in model.parameters())

@@ -8,7 +8,7 @@ import torch
 
 from initpolicy import field
 from initpolicy.application.fitting import Job
-from initpolicy.laws import Law, Stacked
+from initpolicy.laws import Law, keeps_some
 from initpolicy.model import Inventory, Slot, class_of, is_sharded
 from initpolicy.problems import InitPolicyError, Problem
 
@@ -26,7 +26,7 @@ def drawn(seed: int, law: Law, slot: Slot, name: str) -> torch.Tensor:
 
 def present(slot: Slot, law: Law) -> torch.Tensor:
     """Memory for the values of a computed tensor; a law that keeps a part of them finds them."""
-    if isinstance(law, Stacked) and None in law.parts:
+    if keeps_some(law):
         return slot.values().detach().clone()
     return torch.empty(slot.shape, dtype=slot.dtype, device=slot.tensors[0].device)
 

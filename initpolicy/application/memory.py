@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.parameter import Parameter
 
 from initpolicy.field.pieces import overlaps
+from initpolicy.laws import keeps_some
 from initpolicy.model import Inventory, Slot
 from initpolicy.plans import Plan
 from initpolicy.problems import InitPolicyError, Problem, listed
@@ -41,10 +42,13 @@ def check_memory(plan: Plan, inventory: Inventory, device: torch.device | None) 
     unfilled = [
         slot
         for slot in on_meta
-        if not plan[slot.name].gives_values
-        and slot.computed is None
-        and slot.sites[0].part_of not in set_with
-        and slot.name not in vectors
+        if _keeps_some(plan, slot)
+        or (
+            not plan[slot.name].gives_values
+            and slot.computed is None
+            and slot.sites[0].part_of not in set_with
+            and slot.name not in vectors
+        )
     ]
     problems: list[Problem] = []
     for kind, way in (
@@ -55,7 +59,12 @@ def check_memory(plan: Plan, inventory: Inventory, device: torch.device | None) 
             '`{ recompute = "constructor" }`, if the module\'s own constructor can make them',
         ),
     ):
-        names = [f"{s.name} ({type(s.module).__name__})" for s in unfilled if s.kind == kind]
+        names = [
+            f"{'a part of ' if _keeps_some(plan, slot) else ''}{slot.name} "
+            f"({type(slot.module).__name__})"
+            for slot in unfilled
+            if slot.kind == kind
+        ]
         if names:
             noun = f"{kind}s are" if len(names) > 1 else f"{kind} is"
             problems.append(
@@ -122,6 +131,12 @@ def _check_apart(plan: Plan, inventory: Inventory) -> None:
                 "make it dense, or `clone` it, before it becomes a parameter or a buffer",
             )
         )
+
+
+def _keeps_some(plan: Plan, slot: Slot) -> bool:
+    """Whether a part of the tensor gets values, and the rest would be what was in memory."""
+    law = plan[slot.name].law
+    return law is not None and keeps_some(law)
 
 
 def _shares(tensor: torch.Tensor) -> bool:

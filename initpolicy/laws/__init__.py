@@ -10,7 +10,7 @@ and `normal` all lower to `Normal(mean, std)`.
 
 from initpolicy.laws.base import Law, LawError, Moments
 from initpolicy.laws.bases import Dct, Fourier, Haar, Hadamard, Identity
-from initpolicy.laws.compose import Arranged, Stacked, ZeroRows
+from initpolicy.laws.compose import Arranged, Stacked, ZeroRows, keeps_some
 from initpolicy.laws.delta import DeltaOrthogonal
 from initpolicy.laws.elementwise import Constant, Drawn, Normal, TruncatedNormal, Uniform
 from initpolicy.laws.formula import Formula
@@ -53,5 +53,6 @@ __all__ = [
     "Uniform",
     "ZeroRows",
     "from_json",
+    "keeps_some",
     "runs_of",
 ]

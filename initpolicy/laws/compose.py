@@ -383,3 +383,10 @@ class Arranged(Law):
         ordered = tensor.permute(order)
         for index in itertools.product(*map(range, ordered.shape[: len(batch)])):
             yield ordered[index]
+
+
+def keeps_some(law: Law) -> bool:
+    """Whether the law leaves a part of the tensor as it is."""
+    if isinstance(law, Stacked):
+        return any(part is None or keeps_some(part) for part in law.parts)
+    return isinstance(law, ZeroRows | Arranged) and keeps_some(law.law)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from initpolicy.laws import Arranged, Law, LawError, Stacked, ZeroRows
+from initpolicy.laws import LawError, keeps_some
 from initpolicy.laws.files import FileError
 from initpolicy.materialization.container import TYPES, Entry
 from initpolicy.materialization.layout import Given
@@ -94,7 +94,7 @@ def _kept(plan: Plan) -> list[Problem]:
         decision.name
         for decision in plan
         if decision.persistent
-        and (decision.law is None or _keeps(decision.law))
+        and (decision.law is None or keeps_some(decision.law))
         and not decision.name.startswith(parts)
     ]
     if not names:
@@ -109,10 +109,3 @@ def _kept(plan: Plan) -> list[Problem]:
             "`buffer.` for buffers), or apply the policy to the model in memory and save that",
         )
     ]
-
-
-def _keeps(law: Law) -> bool:
-    """Whether a part of the tensor is left as it is."""
-    if isinstance(law, Stacked):
-        return any(part is None or _keeps(part) for part in law.parts)
-    return isinstance(law, ZeroRows | Arranged) and _keeps(law.law)
