@@ -136,14 +136,14 @@ def test_a_llama_has_the_frequencies_that_its_constructor_computes(
     assert torch.equal(model(tokens).logits, built(tokens).logits)
 
 
-def weight_normed(*sizes: int, **named: Any) -> nn.Module:
-    return parametrizations.weight_norm(nn.Linear(*sizes, **named))
+def weight_normed(inputs: int, outputs: int, bias: bool, device: str) -> nn.Module:
+    return parametrizations.weight_norm(nn.Linear(inputs, outputs, bias, device))
 
 
 @pytest.mark.parametrize("build", [nn.Linear, weight_normed])
 def test_a_part_that_is_kept_has_no_values_on_the_meta_device(build: Any) -> None:
     policy = parse('format = 1\n[[rule]]\ninit.weight = { chunks = ["ones", "keep"] }')
-    model = build(3, 4, bias=False, device="meta")
+    model = build(3, 4, False, "meta")
     with pytest.raises(InitPolicyError) as caught:
         initpolicy.apply(model, policy, device="cpu")
     assert [problem.code for problem in caught.value.problems] == ["IP306"]
