@@ -113,6 +113,7 @@ infinite = st.sampled_from([None, None, None, -math.inf, math.inf])
 @example(CORNERS, 0.0, 1.0, 0.0, 0.0, -math.inf, math.inf, "float32")
 @example(CORNERS, 0.0, 0.02, -100.0, 100.0, None, None, "float32")
 @example(CORNERS, 0.0, 1.0, 0.0, 1e-20, None, None, "float32")
+@example([*range(9)], 0.0, 1.0, 0.0, 8.75e-10, None, None, "float32")
 @settings(max_examples=200, deadline=None)
 def test_truncated(ws, mean, std, a, b, minus, plus, dtype):
     low, high = sorted((mean + std * a, mean + std * b))
