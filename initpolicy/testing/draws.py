@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from initpolicy import field
-from initpolicy.laws import Law, Stacked
+from initpolicy.laws import Law
 from initpolicy.testing.tensors import Case
 
 STREAMS = tuple(field.stream(seed, name) for seed in (0, 1) for name in ("weight", "0.bias"))
@@ -56,11 +56,6 @@ def same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(torch.nan_to_num(one, nan=3.0), torch.nan_to_num(other, nan=3.0)) and bool(
         torch.equal(one != one, other != other)
     )
-
-
-def keeps(law: Law) -> bool:
-    """Whether the law leaves some elements as they are."""
-    return isinstance(law, Stacked) and any(part is None or keeps(part) for part in law.parts)
 
 
 def in_support(law: Law, values: Tensor, what: str) -> Iterator[Broken]:

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from initpolicy import field
-from initpolicy.laws import Drawn, Law, LawError, Moments, Part, from_json
+from initpolicy.laws import Drawn, Law, LawError, Moments, Part, from_json, keeps_some
 from initpolicy.testing import statistics
-from initpolicy.testing.draws import STREAMS, Broken, drawn, empty, in_bounds, keeps, named, same
+from initpolicy.testing.draws import STREAMS, Broken, drawn, empty, in_bounds, named, same
 from initpolicy.testing.tensors import Case, Shape
 
 
@@ -63,7 +63,7 @@ def _states() -> dict[str, object]:
 def completeness(case: Case) -> Iterator[Broken]:
     """Every element is written, whatever was there before and however it lies in memory."""
     first = drawn(case.law, empty(case), STREAMS[0])
-    if not keeps(case.law):
+    if not keeps_some(case.law):
         other = drawn(case.law, empty(case, canvas=math.nan), STREAMS[0])
         left = int((torch.isnan(other) & ~torch.isnan(first)).sum())
         if left or not same(first, other):
@@ -99,7 +99,7 @@ def bounds(case: Case) -> Iterator[Broken]:
             return
     values = drawn(case.law, empty(case), STREAMS[0])
     yield from in_bounds(case.law, values, "draws")
-    if not values.numel() or keeps(case.law):
+    if not values.numel() or keeps_some(case.law):
         return
     spoiled = values.clone()
     spoiled.view(-1)[-1] = math.nan
@@ -282,7 +282,7 @@ def scaling(case: Case) -> Iterator[Broken]:
     size = values.abs().nan_to_num(0.0, posinf=0.0)
     size = float(size.max()) if size.numel() else 0.0
     off = error > 8 * info.eps * size + 8 * info.smallest_normal
-    if bool(off.any()) and not keeps(case.law):
+    if bool(off.any()) and not keeps_some(case.law):
         yield Broken(
             "IP560",
             f"{named(case.law)} times 2 is {named(twice)}, which does not draw twice the values",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from initpolicy import field
-from initpolicy.laws import Law, Part, Stacked
+from initpolicy.laws import Law, Part, keeps_some
 
 BLOCK = 1 << 20  # elements that are drawn at a time
 
@@ -130,17 +130,13 @@ def _blocks(
     size = BLOCK if law.room(shape, flat.dtype) == 0 else max(1, flat.numel())
     for start in range(0, flat.numel(), size):
         stop = min(start + size, flat.numel())
-        buffer = flat[start:stop].clone() if _keeps(law) else torch.empty_like(flat[start:stop])
+        buffer = flat[start:stop].clone() if keeps_some(law) else torch.empty_like(flat[start:stop])
         starts, stops = runs.between(start, stop)
         part = Part(buffer, shape, field.Runs(starts, stops))
         with torch.no_grad():
             field.fill(law.fills_part(part, stream))
             law.write_part(part, stream)
         yield start, buffer
-
-
-def _keeps(law: Law) -> bool:
-    return isinstance(law, Stacked) and None in law.parts
 
 
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
