@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeVar
 
 from initpolicy.policy.glob.matching import Segment, match_segment
 from initpolicy.policy.glob.patterns import NamePattern
 from initpolicy.policy.glob.tokens import GlobError, Wild, expand
 
+Pattern = TypeVar("Pattern")
 
-def _items(items: str | Iterable[str]) -> tuple[tuple[str, ...], list[str], list[str]]:
+
+def _sorted(
+    items: str | Iterable[str], parse: Callable[[str], Pattern]
+) -> tuple[tuple[str, ...], tuple[Pattern, ...], tuple[Pattern, ...]]:
     """Sort the items of a selector: as written, those that select, and those that exclude."""
     texts = (items,) if isinstance(items, str) else tuple(items)
-    selecting = [text for text in texts if not text.startswith("!")]
-    excluding = [text[1:] for text in texts if text.startswith("!")]
+    selecting = tuple([parse(text) for text in texts if not text.startswith("!")])
+    excluding = tuple([parse(text[1:]) for text in texts if text.startswith("!")])
     return texts, selecting, excluding
 
 
@@ -41,12 +46,7 @@ class NameSelector:
     @staticmethod
     def parse(items: str | Iterable[str]) -> NameSelector:
         """Parse one glob or several, or raise the `GlobError` of the first that is not one."""
-        texts, selecting, excluding = _items(items)
-        return NameSelector(
-            texts,
-            tuple(map(NamePattern.parse, selecting)),
-            tuple(map(NamePattern.parse, excluding)),
-        )
+        return NameSelector(*_sorted(items, NamePattern.parse))
 
     def match(self, name: str) -> dict[str, int] | None:
         """Give the numbers that the first matching glob captures, and None if unselected."""
@@ -119,12 +119,7 @@ class TypeSelector:
     @staticmethod
     def parse(items: str | Iterable[str]) -> TypeSelector:
         """Parse one glob or several, or raise the `GlobError` of the first that is not one."""
-        texts, selecting, excluding = _items(items)
-        return TypeSelector(
-            texts,
-            tuple(map(_TypePattern.parse, selecting)),
-            tuple(map(_TypePattern.parse, excluding)),
-        )
+        return TypeSelector(*_sorted(items, _TypePattern.parse))
 
     def match(self, cls: type) -> bool:
         """Say whether a class is selected."""
