@@ -103,7 +103,9 @@ class _Evaluation:
             close = suggest(name, known, n=1)
             hint = f'; did you mean "{close[0]}"?' if close else "."
             shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-            raise self.error(f'no name "{name}"{hint} In scope: {shown or "nothing"}') from None
+            error = self.error(f'no name "{name}"{hint} In scope: {shown or "nothing"}')
+            error.unknown = "" if close else name
+            raise error from None
         if value is None:
             raise self.error(f"{name} is None")
         self.read[name] = value

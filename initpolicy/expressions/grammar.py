@@ -28,7 +28,12 @@ Scope = Mapping[str, Any]
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be read, or has no value: the message says why."""
+    """An expression that cannot be read, or has no value: the message says why.
+
+    `unknown` is the name that the scope lacks, if that is why and none there is like it.
+    """
+
+    unknown = ""
 
 
 def _ceil(number: float) -> float:

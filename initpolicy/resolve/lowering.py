@@ -194,17 +194,16 @@ def _evaluated(call: Call, facts: Facts, scope: TensorScope) -> _Arguments:
     except GainError as error:
         raise LoweringError(error.code, error.message, error.hint) from None
     except ExpressionError as error:
-        raise LoweringError("IP205", str(error), _meant(call, str(error))) from None
+        raise LoweringError("IP205", str(error), _meant(call, error.unknown)) from None
     except LayoutError as error:
         raise LoweringError("IP206", str(error)) from None
 
 
-def _meant(call: Call, told: str) -> str:
+def _meant(call: Call, unknown: str) -> str:
     """Ask whether a gain that is no name, and like none, stands for "auto"."""
     gain = dict(call.arguments).get("gain")
-    if not isinstance(gain, Expression) or f'no name "{gain.text}".' not in told:
-        return ""
-    return suggestion(gain.text, [AUTO])
+    is_gain = isinstance(gain, Expression) and gain.text == unknown
+    return suggestion(unknown, [AUTO]) if is_gain else ""
 
 
 def _value(argument: Argument, scope: TensorScope) -> object:
