@@ -43,12 +43,22 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, _vector(fe_type))
 
 
+def _shuffled(builder, a, b, order):
+    """Take the elements of two vectors, one behind the other, in this order."""
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
+    return builder.shuffle_vector(a, b, mask)
+
+
 def _spread(builder, scalar, vector):
-    one = ir.Constant(ir.IntType(32), 0)
     empty = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(empty, scalar, one)
-    same = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-    return builder.shuffle_vector(first, empty, same)
+    first = builder.insert_element(empty, scalar, ir.Constant(ir.IntType(32), 0))
+    return _shuffled(builder, first, empty, [0] * vector.count)
+
+
+def _called(builder, name, result, arguments):
+    """Call one of LLVM's own functions."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
 def _lanes_of(context, builder, value, own, lanes):
@@ -145,11 +155,9 @@ def gather(context, table, rows):
         places.indices, places.type = [args[1]], ir.VectorType(places.type, rows.count)
         pointer = data.type.intrinsic_name
         name = f"llvm.masked.gather.v{rows.count}f{table.dtype.bitwidth}.v{rows.count}{pointer}"
-        kind = ir.FunctionType(vector, [places.type, ir.IntType(32), all_of, vector])
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
         align = ir.Constant(ir.IntType(32), table.dtype.bitwidth // 8)
-        every = ir.Constant(all_of, [1] * rows.count)
-        return builder.call(function, [places, align, every, ir.Constant(vector, ir.Undefined)])
+        every, none = ir.Constant(all_of, [1] * rows.count), ir.Constant(vector, ir.Undefined)
+        return _called(builder, name, vector, [places, align, every, none])
 
     return lanes(table, rows), generate
 
@@ -189,14 +197,10 @@ def fma(context, a, b, c):
     lanes = next(kind for kind in (a, b, c) if isinstance(kind, Lanes))
 
     def generate(context, builder, signature, args):
-        vector = _vector(lanes)
         name = f"llvm.fma.v{lanes.count}f{lanes.element.bitwidth}"
-        kind = ir.FunctionType(vector, [vector] * 3)
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
         pairs = zip(args, signature.args, strict=True)
-        return builder.call(
-            function, [_lanes_of(context, builder, value, own, lanes) for value, own in pairs]
-        )
+        three = [_lanes_of(context, builder, value, own, lanes) for value, own in pairs]
+        return _called(builder, name, _vector(lanes), three)
 
     return lanes(a, b, c), generate
 
@@ -227,15 +231,11 @@ def chosen_below(context, a, bound, below, others):
 @intrinsic
 def with_ones(context, lanes):
     """Return integers shifted by one bit to the left, and a one behind them."""
-    width = lanes.element.bitwidth
-    vector = _vector(lanes)
 
     def generate(context, builder, signature, args):
-        name = f"llvm.fshl.v{lanes.count}i{width}"
-        kind = ir.FunctionType(vector, [vector] * 3)
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        vector, name = _vector(lanes), f"llvm.fshl.v{lanes.count}i{lanes.element.bitwidth}"
         ones, by = (ir.Constant(vector, [number] * lanes.count) for number in (-1, 1))
-        return builder.call(function, [args[0], ones, by])
+        return _called(builder, name, vector, [args[0], ones, by])
 
     return lanes(lanes), generate
 
@@ -247,9 +247,8 @@ def joined(context, lower, upper):
     def generate(context, builder, signature, args):
         halves = ir.VectorType(ir.IntType(32), 2 * lower.count)
         order = [i + side * halves.count for i in range(0, halves.count, 2) for side in (0, 1)]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), halves.count), order)
-        parts = (builder.bitcast(value, halves) for value in args)
-        return builder.bitcast(builder.shuffle_vector(*parts, mask), _vector(lower))
+        a, b = (builder.bitcast(value, halves) for value in args)
+        return builder.bitcast(_shuffled(builder, a, b, order), _vector(lower))
 
     return lower(lower, upper), generate
 
@@ -261,8 +260,7 @@ def interleaved(context, a, b):
 
     def generate(context, builder, signature, args):
         order = [i + side * a.count for i in range(a.count) for side in (0, 1)]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
-        return builder.bitcast(builder.shuffle_vector(*args, mask), _vector(result))
+        return builder.bitcast(_shuffled(builder, *args, order), _vector(result))
 
     return result(a, b), generate
 
@@ -274,7 +272,6 @@ def part(context, lanes, quarter):
 
     def generate(context, builder, signature, args):
         order = [first * result.count + i for i in range(result.count)]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), result.count), order)
-        return builder.shuffle_vector(args[0], args[0], mask)
+        return _shuffled(builder, args[0], args[0], order)
 
     return result(lanes, quarter), generate
